@@ -1,0 +1,109 @@
+"""A repository entry as one value: what a model takes, what it answers, and where it came from.
+
+Knows no Triton and no file: `contract.config` turns an entry into a `config.pbtxt` and back.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MAX_SIDE = 4096
+
+
+class ContractError(ValueError):
+    """An entry breaks the contract. `key` names the field or parameter that is wrong."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+
+
+class CropMode(str, Enum):
+    """How a picture is brought to the input's shape, by timm's names."""
+
+    CENTER = "center"
+    """Scale the shorter edge, keep the aspect ratio, cut the centre."""
+    SQUASH = "squash"
+    """Scale both edges, give up the aspect ratio, cut the centre."""
+    BORDER = "border"
+    """Scale the longer edge, keep the aspect ratio, fill the borders."""
+
+
+class Interpolation(str, Enum):
+    """Resampling filters, by timm's names."""
+
+    NEAREST = "nearest"
+    BOX = "box"
+    BILINEAR = "bilinear"
+    HAMMING = "hamming"
+    BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB picture becomes the input array; `contract.pixels` carries it out.
+
+    Raises:
+        ContractError: a value is out of range.
+    """
+
+    height: int
+    width: int
+    crop_pct: float = 0.875
+    """Input size over resize size, so that resize = floor(size / crop_pct). Above 1, the picture gets a black frame."""
+    crop_mode: CropMode = CropMode.CENTER
+    interpolation: Interpolation = Interpolation.BICUBIC
+    fill: tuple[int, int, int] = (0, 0, 0)
+    """Colour of what the picture does not cover. timm fills with black unless the crop mode is `border`."""
+
+    def __post_init__(self) -> None:
+        for key, side in (("height", self.height), ("width", self.width)):
+            if not 1 <= side <= MAX_SIDE:
+                raise ContractError(key, f"must be 1 to {MAX_SIDE} pixels, is {side}")
+        if not 0.1 <= self.crop_pct <= 10:
+            raise ContractError("crop_pct", f"must be 0.1 to 10, is {self.crop_pct}")
+        if len(self.fill) != 3 or not all(0 <= level <= 255 for level in self.fill):
+            raise ContractError("fill", f"must be three levels of 0 to 255, is {self.fill}")
+        if self.fill != (0, 0, 0) and self.crop_mode is not CropMode.BORDER:
+            raise ContractError(
+                "fill", f"only crop mode border fills with a colour; crop mode is {self.crop_mode.value}"
+            )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the repository.
+
+    Its input is named `image`: uint8 `[batch, height, width, 3]`, RGB. Its output is named `probabilities`: float32
+    `[batch, classes]`, each row summing to 1.
+
+    Raises:
+        ContractError: a value is out of range.
+    """
+
+    name: str
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    """One for each class, by index. Need not be unique (ImageNet has two cranes)."""
+    max_batch_size: int
+    build: Mapping[str, str] = field(default_factory=dict)
+    """Provenance: shown, never interpreted."""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ContractError("name", f"must match {NAME.pattern}, is {self.name!r}")
+        if not self.labels:
+            raise ContractError("labels", "must name at least one class")
+        for index, label in enumerate(self.labels):
+            if not label.strip() or "\n" in label:
+                raise ContractError("labels", f"class {index} must be one non-empty line, is {label!r}")
+        if self.max_batch_size < 1:
+            raise ContractError("max_batch_size", f"must be at least 1, is {self.max_batch_size}")
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model tells apart."""
+        return len(self.labels)
