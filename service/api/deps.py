@@ -1,0 +1,55 @@
+"""What a route may ask for: the one place that reads `app.state` and the request's context."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.types import Scope
+
+from service.catalog import Catalog
+from service.metrics import Metrics, Stages
+from service.pipeline import Pipeline
+
+_CONTEXT = "vitrine.context"
+
+
+@dataclass
+class RequestContext:
+    """What is known of a request from its first byte to its last; made by the middleware."""
+
+    request_id: str
+    stages: Stages = field(default_factory=Stages)
+    code: str | None = None
+    """The error's code, once there is one."""
+    cause: BaseException | None = None
+    """The foreign exception behind it, for the log."""
+
+
+def bind_context(scope: Scope, context: RequestContext) -> None:
+    """Attach the context to an ASGI scope."""
+    scope[_CONTEXT] = context
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The context of an ASGI scope."""
+    context: RequestContext = scope[_CONTEXT]
+    return context
+
+
+@dataclass(frozen=True)
+class Services:
+    """What `create_app` wired together."""
+
+    pipeline: Pipeline
+    catalog: Catalog
+    metrics: Metrics
+    max_body_bytes: int
+
+
+async def services(request: Request) -> Services:
+    """The services of this application. Async, since FastAPI runs plain functions in a thread of their own."""
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]

@@ -1,0 +1,89 @@
+"""Errors as RFC 9457 problem documents: the one table from error to HTTP status, and the handlers that use it."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.api.deps import context_of
+from service.api.schemas import Problem
+from service.errors import (
+    BodyTooLarge,
+    CorruptImage,
+    DeadlineExceeded,
+    EmptyBody,
+    ImageTooLarge,
+    InvalidOutput,
+    InvalidParameter,
+    MalformedRequest,
+    ModelNotNamed,
+    ModelNotReady,
+    Overloaded,
+    TritonFailed,
+    TritonUnavailable,
+    UnknownModel,
+    UnsupportedMedia,
+    VitrineError,
+)
+
+STATUS: Mapping[type[VitrineError], int] = {
+    MalformedRequest: 400,
+    EmptyBody: 400,
+    ModelNotNamed: 400,
+    UnknownModel: 404,
+    BodyTooLarge: 413,
+    ImageTooLarge: 413,
+    UnsupportedMedia: 415,
+    InvalidParameter: 422,
+    CorruptImage: 422,
+    TritonFailed: 502,
+    InvalidOutput: 502,
+    Overloaded: 503,
+    TritonUnavailable: 503,
+    ModelNotReady: 503,
+    DeadlineExceeded: 504,
+}
+
+HTTP_CODES = {404: ("not_found", "There is nothing here"), 405: ("method_not_allowed", "The method is not allowed")}
+"""What the router itself answers, by status: code and title."""
+
+INTERNAL = ("internal_error", "The gateway failed")
+_RETRY_AFTER_SECONDS = "1"
+
+
+def problem(status: int, code: str, title: str, detail: str, request_id: str) -> JSONResponse:
+    """A problem document. `type` is `about:blank`, so `title` and `code` tell what happened (RFC 9457, 4.2.1)."""
+    document = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, request_id=request_id)
+    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == 503 else {}
+    return JSONResponse(document.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error leave as a problem document. What nobody foresaw is answered by the middleware."""
+
+    @app.exception_handler(VitrineError)
+    async def ours(request: Request, error: VitrineError) -> JSONResponse:
+        return _answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+        return _answer(request, InvalidParameter(wrong))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        code, title = HTTP_CODES.get(error.status_code, ("http_error", "The request cannot be answered"))
+        context = context_of(request.scope)
+        context.code = code
+        answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context.request_id)
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _answer(request: Request, error: VitrineError) -> JSONResponse:
+    context = context_of(request.scope)
+    context.code = error.code
+    context.cause = error.__cause__
+    return problem(STATUS[type(error)], error.code, error.title, error.message, context.request_id)

@@ -1,0 +1,35 @@
+"""What operators ask: alive, ready, how much."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api.deps import ServicesDep
+from service.api.schemas import Problem, StatusOut
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez")
+async def livez() -> StatusOut:
+    """The process is alive. Asks nobody."""
+    return StatusOut(status="ok")
+
+
+@router.get("/readyz", responses={503: {"model": Problem}})
+async def readyz(services: ServicesDep) -> StatusOut:
+    """Requests can be answered: Triton is there and the default model (or any, without a default) is ready."""
+    services.catalog.check_ready()
+    return StatusOut(status="ok")
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(services: ServicesDep) -> Response:
+    """The gateway's metrics in Prometheus' text format. Triton's own are at Triton's metrics port."""
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """Whoever types the address into a browser finds the documentation."""
+    return RedirectResponse("/docs")

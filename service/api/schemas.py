@@ -1,0 +1,113 @@
+"""The JSON bodies of the API. Pydantic only here and in the settings; inside, dataclasses."""
+
+from pydantic import BaseModel, Field
+
+from contract.spec import Preprocessing
+from service.catalog import Served
+from service.pipeline import Classification
+
+
+class PredictionOut(BaseModel):
+    """One class."""
+
+    label: str = Field(examples=["cat"])
+    index: int = Field(description="The class's position in the model's output.", examples=[3])
+    score: float = Field(description="Probability, 0 to 1.", examples=[0.91])
+
+
+class ClassificationOut(BaseModel):
+    """The answer to one picture."""
+
+    model: str
+    version: str
+    predictions: list[PredictionOut] = Field(description="Best first.")
+    warnings: list[str] = Field(description="What was given up to read the picture; each starts with a stable code.")
+
+    @classmethod
+    def of(cls, answer: Classification) -> "ClassificationOut":
+        """Shape a pipeline's answer."""
+        return cls(
+            model=answer.model,
+            version=answer.version,
+            predictions=[PredictionOut(label=p.label, index=p.index, score=p.score) for p in answer.predictions],
+            warnings=list(answer.warnings),
+        )
+
+
+class PreprocessingOut(BaseModel):
+    """How a picture becomes the model's input."""
+
+    height: int
+    width: int
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing) -> "PreprocessingOut":
+        """Shape a contract's preprocessing."""
+        return cls(
+            height=preprocessing.height,
+            width=preprocessing.width,
+            crop_pct=preprocessing.crop_pct,
+            crop_mode=preprocessing.crop_mode.value,
+            interpolation=preprocessing.interpolation.value,
+        )
+
+
+class ModelOut(BaseModel):
+    """One model that is served."""
+
+    name: str
+    version: str
+    classes: int
+    max_batch_size: int
+    input: PreprocessingOut
+    build: dict[str, str] = Field(description="Provenance, as the builder wrote it.")
+
+    @classmethod
+    def of(cls, served: Served) -> "ModelOut":
+        """Shape an entry of the catalog."""
+        entry = served.entry
+        return cls(
+            name=entry.name,
+            version=served.version,
+            classes=entry.classes,
+            max_batch_size=entry.max_batch_size,
+            input=PreprocessingOut.of(entry.preprocessing),
+            build=dict(entry.build),
+        )
+
+
+class ModelsOut(BaseModel):
+    """Every model that is served."""
+
+    models: list[ModelOut]
+
+
+class ModelDetailOut(ModelOut):
+    """One model with its labels."""
+
+    labels: list[str] = Field(description="By class index.")
+
+    @classmethod
+    def of(cls, served: Served) -> "ModelDetailOut":
+        """Shape an entry of the catalog."""
+        return cls(**ModelOut.of(served).model_dump(), labels=list(served.entry.labels))
+
+
+class StatusOut(BaseModel):
+    """The answer of a probe."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable name of the error: docs/http-api.md lists them.")
+    request_id: str

@@ -1,0 +1,58 @@
+"""The composition root: what the gateway is made of, and how long each part lives."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+
+from contract.cpus import available_cpus
+from service.api import classify, models, ops
+from service.api.deps import Services
+from service.api.errors import add_handlers
+from service.api.middleware import RequestMiddleware
+from service.catalog import Catalog
+from service.metrics import Metrics
+from service.pipeline import Limits, Pipeline
+from service.settings import Settings
+from service.triton import InferenceBackend, TritonBackend
+
+VERSION = version("vitrine")
+
+
+def create_app(settings: Settings, backend: InferenceBackend | None = None) -> FastAPI:
+    """The gateway as an ASGI application; `backend` takes Triton's place in tests."""
+    metrics = Metrics(CollectorRegistry(), VERSION)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        triton = backend or TritonBackend(settings.triton_url)
+        catalog = Catalog(triton, settings.default_model)
+        limits = Limits(settings.max_in_flight, settings.max_image_pixels, settings.triton_timeout_seconds)
+        with ThreadPoolExecutor(settings.decode_threads or available_cpus(), "decode") as pool:
+            pipeline = Pipeline(triton, catalog, metrics, pool, limits)
+            app.state.services = Services(pipeline, catalog, metrics, settings.max_body_bytes)
+            await catalog.refresh()
+            watch = asyncio.create_task(catalog.watch(settings.refresh_seconds))
+            try:
+                yield
+            finally:
+                watch.cancel()
+                await triton.close()
+
+    # FastAPIOffline serves the documentation page's scripts itself; FastAPI's own page loads them from a CDN.
+    app = FastAPIOffline(
+        title="Vitrine",
+        version=VERSION,
+        description="Post a picture, get its classes. Errors are RFC 9457 problem documents with a stable `code`.",
+        lifespan=lifespan,
+    )
+    for module in (classify, models, ops):
+        app.include_router(module.router)
+    add_handlers(app)
+    app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    return app

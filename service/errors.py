@@ -1,0 +1,150 @@
+"""Everything that can go wrong with a request, as one tree. Knows no HTTP: `service.api.errors` gives each its status.
+
+VitrineError
+├── RequestError            the caller can mend it
+│   ├── MalformedRequest    request_malformed
+│   ├── EmptyBody           body_empty
+│   ├── BodyTooLarge        body_too_large
+│   ├── InvalidParameter    parameter_invalid
+│   ├── ModelNotNamed       model_required
+│   ├── UnknownModel        model_not_found
+│   ├── UnsupportedMedia    media_type_unsupported
+│   ├── CorruptImage        image_corrupt
+│   └── ImageTooLarge       image_too_large
+└── ServingError            ours, or Triton's
+    ├── Overloaded          overloaded
+    ├── TritonUnavailable   triton_unavailable
+    ├── ModelNotReady       model_not_ready
+    ├── DeadlineExceeded    deadline_exceeded
+    ├── TritonFailed        triton_failed
+    └── InvalidOutput       model_output_invalid
+
+A message is written for the caller and names the fix. The text of a foreign exception never becomes one: it goes to
+the log, as the error's `__cause__`.
+"""
+
+from typing import ClassVar
+
+
+class VitrineError(Exception):
+    """The root. `code` is stable: programs may compare it; the message may change."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestError(VitrineError):
+    """The caller can mend it."""
+
+
+class MalformedRequest(RequestError):
+    """The body cannot be taken apart."""
+
+    code = "request_malformed"
+    title = "The request cannot be read"
+
+
+class EmptyBody(RequestError):
+    """There is no picture."""
+
+    code = "body_empty"
+    title = "The body is empty"
+
+
+class BodyTooLarge(RequestError):
+    """More bytes than the limit, declared or counted."""
+
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class InvalidParameter(RequestError):
+    """A query parameter is out of range."""
+
+    code = "parameter_invalid"
+    title = "A parameter is invalid"
+
+
+class ModelNotNamed(RequestError):
+    """Several models are served and none is the default."""
+
+    code = "model_required"
+    title = "A model must be named"
+
+
+class UnknownModel(RequestError):
+    """No entry of that name is served."""
+
+    code = "model_not_found"
+    title = "The model is not served"
+
+
+class UnsupportedMedia(RequestError):
+    """The content is not a picture of an accepted format."""
+
+    code = "media_type_unsupported"
+    title = "The content is not an accepted picture format"
+
+
+class CorruptImage(RequestError):
+    """A picture of an accepted format that does not decode."""
+
+    code = "image_corrupt"
+    title = "The picture does not decode"
+
+
+class ImageTooLarge(RequestError):
+    """More pixels than the limit."""
+
+    code = "image_too_large"
+    title = "The picture has too many pixels"
+
+
+class ServingError(VitrineError):
+    """Ours, or Triton's: the same request may succeed later."""
+
+
+class Overloaded(ServingError):
+    """No room for another request, here or in Triton's queue."""
+
+    code = "overloaded"
+    title = "The service is at its capacity"
+
+
+class TritonUnavailable(ServingError):
+    """Triton does not answer."""
+
+    code = "triton_unavailable"
+    title = "The inference server is not reachable"
+
+
+class ModelNotReady(ServingError):
+    """Triton knows the model but cannot run it now."""
+
+    code = "model_not_ready"
+    title = "The model is not ready"
+
+
+class DeadlineExceeded(ServingError):
+    """The answer did not come in time."""
+
+    code = "deadline_exceeded"
+    title = "The deadline passed"
+
+
+class TritonFailed(ServingError):
+    """Triton answered with an error that is neither the caller's nor a lack of readiness."""
+
+    code = "triton_failed"
+    title = "The inference server failed"
+
+
+class InvalidOutput(ServingError):
+    """The model's answer is not a row of probabilities."""
+
+    code = "model_output_invalid"
+    title = "The model's output is invalid"

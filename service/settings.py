@@ -1,0 +1,55 @@
+"""The gateway's settings: the only code of `service` that reads the environment. Nothing about models is set here."""
+
+import os
+from collections.abc import Mapping
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "VITRINE_"
+
+
+class SettingsError(ValueError):
+    """The environment holds a setting that is unknown or invalid. The message names each."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment, `VITRINE_` before each name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    triton_url: str = Field(default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint.")
+    default_model: str | None = Field(
+        default=None, description="Entry that answers `/v1/classify`. Unset: the only one served."
+    )
+    max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
+    max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
+    max_in_flight: int = Field(
+        default=64, ge=1, description="Most pictures worked on at once; more are refused with 503."
+    )
+    decode_threads: int | None = Field(
+        default=None, ge=1, description="Threads that decode and resize. Unset: the CPUs this process may use."
+    )
+    triton_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest wait for one answer of Triton's.")
+    refresh_seconds: float = Field(
+        default=1.0, gt=0, description="How often Triton is asked what it serves, in seconds."
+    )
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: a `VITRINE_` variable is unknown or invalid.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        raise SettingsError("; ".join(wrong)) from None

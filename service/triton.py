@@ -1,0 +1,148 @@
+"""Triton behind a port: what the gateway asks of an inference server, and the one gRPC client that answers it.
+
+Foreign exceptions stop here, in `triton_errors`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from grpc import StatusCode
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
+    ModelInferRequest,
+    RepositoryIndexRequest,
+    ServerReadyRequest,
+)
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from contract.config import INPUT, OUTPUT
+from service.errors import (
+    DeadlineExceeded,
+    ModelNotReady,
+    Overloaded,
+    TritonFailed,
+    TritonUnavailable,
+    UnknownModel,
+    VitrineError,
+)
+
+# gRPC's default waits up to two minutes between attempts to reconnect; Triton is back sooner than that.
+_CHANNEL_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+_ADMIN_TIMEOUT_SECONDS = 2.0
+
+_BY_STATUS: dict[StatusCode, tuple[type[VitrineError], str]] = {
+    StatusCode.UNAVAILABLE: (TritonUnavailable, "the inference server is not reachable; try again shortly"),
+    StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the inference server did not answer in time"),
+    StatusCode.NOT_FOUND: (UnknownModel, "the inference server does not serve this model"),
+    StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "the inference server's queue is full; try again shortly"),
+}
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One line of Triton's repository index."""
+
+    name: str
+    version: str
+    ready: bool
+    reason: str
+
+
+class InferenceBackend(Protocol):
+    """What the gateway asks of an inference server. Every method raises only `VitrineError`s."""
+
+    async def index(self) -> list[ModelVersion]:
+        """Every model version the server knows, ready or not."""
+
+    async def config(self, name: str, version: str) -> ModelConfig:
+        """The configuration of one version."""
+
+    async def infer(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], timeout: float
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities `[batch, classes]` of uint8 pixels `[batch, height, width, 3]`; `timeout` in seconds."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@contextlib.contextmanager
+def triton_errors() -> Iterator[None]:
+    """Turn any gRPC error raised inside into one of ours."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_status(error.code(), error.details() or "") from error
+
+
+def from_status(status: StatusCode, details: str) -> VitrineError:
+    """Our error for a gRPC status.
+
+    Triton says UNAVAILABLE for a server that is gone, a full queue, a queue timeout and an unloaded model alike, so
+    its words decide between them; those words are pinned by an integration test against the real server.
+    """
+    if status is StatusCode.UNAVAILABLE:
+        if "maximum queue size" in details:
+            return Overloaded("the inference server's queue is full; try again shortly")
+        if "timeout" in details.lower() and "queue" in details.lower():
+            return DeadlineExceeded("the picture waited too long in the inference server's queue")
+        if "not at ready state" in details or "is not ready" in details:
+            return ModelNotReady("the model is not ready; try again shortly")
+    error, message = _BY_STATUS.get(status, (TritonFailed, "the inference server could not run the model"))
+    return error(message)
+
+
+class TritonBackend:
+    """Triton over one gRPC channel, which reconnects by itself."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    async def index(self) -> list[ModelVersion]:
+        """See `InferenceBackend.index`."""
+        with triton_errors():
+            if not (await self._stub.ServerReady(ServerReadyRequest(), timeout=_ADMIN_TIMEOUT_SECONDS)).ready:
+                raise TritonUnavailable("the inference server is starting or stopping; try again shortly")
+            answer = await self._stub.RepositoryIndex(RepositoryIndexRequest(), timeout=_ADMIN_TIMEOUT_SECONDS)
+        return [
+            ModelVersion(str(model.name), str(model.version), model.state == "READY", str(model.reason))
+            for model in answer.models
+        ]
+
+    async def config(self, name: str, version: str) -> ModelConfig:
+        """See `InferenceBackend.config`."""
+        request = ModelConfigRequest(name=name, version=version)
+        with triton_errors():
+            return (await self._stub.ModelConfig(request, timeout=_ADMIN_TIMEOUT_SECONDS)).config
+
+    async def infer(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], timeout: float
+    ) -> npt.NDArray[np.float32]:
+        """See `InferenceBackend.infer`."""
+        request = ModelInferRequest(model_name=name, model_version=version)
+        request.inputs.add(name=INPUT, datatype="UINT8", shape=pixels.shape)
+        request.outputs.add(name=OUTPUT)
+        request.raw_input_contents.append(pixels.tobytes())
+        with triton_errors():
+            answer = await self._stub.ModelInfer(request, timeout=timeout)
+        try:
+            return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(answer.outputs[0].shape))
+        except (IndexError, ValueError) as error:
+            raise TritonFailed("the inference server answered without the output it was asked for") from error
+
+    async def close(self) -> None:
+        """See `InferenceBackend.close`."""
+        await self._channel.close()

@@ -1,0 +1,87 @@
+"""Stand-ins at the ports: a Triton that lives in a dictionary, and pictures made on the spot."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from contract.config import Scheduling, write_config
+from contract.spec import Entry, Preprocessing
+from service.errors import UnknownModel, VitrineError
+from service.triton import ModelVersion
+
+Pixels = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float32]
+
+
+def an_entry(name: str = "colours", labels: tuple[str, ...] = ("red", "green", "blue"), **changes: Any) -> Entry:
+    """An entry that needs no weights: `FakeBackend` answers how red, green and blue a picture is."""
+    return Entry(name=name, preprocessing=Preprocessing(8, 8, crop_pct=1.0), labels=labels, max_batch_size=4, **changes)
+
+
+def colour_shares(pixels: Pixels) -> Rows:
+    """`[N, H, W, 3]` to the share of each channel, `[N, 3]`; grey for black pictures."""
+    sums = pixels.reshape(len(pixels), -1, 3).sum(1).astype(np.float32) + 1
+    shares: Rows = sums / sums.sum(1, keepdims=True)
+    return shares
+
+
+@dataclass
+class FakeBackend:
+    """Implements `service.triton.InferenceBackend`. `failure`, when set, is raised by every call."""
+
+    configs: dict[tuple[str, str], ModelConfig] = field(default_factory=dict)
+    unready: dict[str, str] = field(default_factory=dict)
+    answer: Callable[[Pixels], Rows] = colour_shares
+    failure: VitrineError | None = None
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def serve(self, entry: Entry, version: str = "1") -> None:
+        """Serve an entry, instead of any other version of it."""
+        self.configs = {key: config for key, config in self.configs.items() if key[0] != entry.name}
+        self.configs[entry.name, version] = write_config(entry, Scheduling())
+
+    async def index(self) -> list[ModelVersion]:
+        """See `InferenceBackend.index`."""
+        self._fail()
+        ready = [ModelVersion(name, version, True, "") for name, version in self.configs]
+        return ready + [ModelVersion(name, "1", False, reason) for name, reason in self.unready.items()]
+
+    async def config(self, name: str, version: str) -> ModelConfig:
+        """See `InferenceBackend.config`."""
+        self._fail()
+        return self.configs[name, version]
+
+    async def infer(self, name: str, version: str, pixels: Pixels, timeout: float) -> Rows:  # noqa: ARG002
+        """See `InferenceBackend.infer`."""
+        self._fail()
+        self.calls.append((name, version))
+        if (name, version) not in self.configs:
+            raise UnknownModel(f"{name} version {version} is gone")
+        return self.answer(pixels)
+
+    async def close(self) -> None:
+        """See `InferenceBackend.close`."""
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+def a_picture(colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (32, 24)) -> Image.Image:
+    """One colour, with a brighter corner so that turning it changes it."""
+    picture = Image.new("RGB", size, colour)
+    picture.paste((250, 240, 230), (0, 0, size[0] // 4, size[1] // 4))
+    return picture
+
+
+def encoded(picture: Image.Image, picture_format: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a picture's file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, picture_format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,32 @@
+"""The stopwatch and the collectors."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.metrics import STAGES, Metrics, Stages
+
+
+def test_a_stage_is_timed_also_when_it_fails() -> None:
+    stages = Stages()
+    with pytest.raises(ValueError, match="broken"), stages.timed("decode"):
+        raise ValueError("broken")
+    assert stages.seconds["decode"] > 0
+    assert stages.total() >= stages.seconds["decode"]
+
+
+def test_server_timing_is_in_milliseconds_and_ends_with_the_total() -> None:
+    stages = Stages()
+    stages.seconds = {"receive": 0.0015, "decode": 0.002}
+    assert stages.server_timing().startswith("receive;dur=1.50, decode;dur=2.00, total;dur=")
+
+
+def test_observed_stages_land_in_the_histogram() -> None:
+    registry = CollectorRegistry()
+    stages = Stages()
+    for stage in STAGES:
+        with stages.timed(stage):
+            pass
+    Metrics(registry, "1.2.3").observe(stages)
+    for stage in (*STAGES, "total"):
+        assert registry.get_sample_value("vitrine_stage_duration_seconds_count", {"stage": stage}) == 1
+    assert registry.get_sample_value("vitrine_build_info", {"version": "1.2.3"}) == 1

@@ -1,0 +1,71 @@
+"""Foreign errors stop at one border."""
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from service.errors import (
+    DeadlineExceeded,
+    ModelNotReady,
+    Overloaded,
+    TritonFailed,
+    TritonUnavailable,
+    UnknownModel,
+    VitrineError,
+)
+from service.triton import TritonBackend, from_status, triton_errors
+
+
+@pytest.mark.parametrize("status", [status for status in StatusCode if status is not StatusCode.OK])
+def test_every_grpc_status_becomes_an_error_of_ours(status: StatusCode) -> None:
+    error = from_status(status, "secret detail")
+    assert isinstance(error, VitrineError)
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (StatusCode.UNAVAILABLE, TritonUnavailable),
+        (StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
+        (StatusCode.NOT_FOUND, UnknownModel),
+        (StatusCode.RESOURCE_EXHAUSTED, Overloaded),
+        (StatusCode.INTERNAL, TritonFailed),
+        (StatusCode.INVALID_ARGUMENT, TritonFailed),
+    ],
+)
+def test_statuses_are_told_apart(status: StatusCode, error: type[VitrineError]) -> None:
+    assert type(from_status(status, "")) is error
+
+
+@pytest.mark.parametrize(
+    ("details", "error"),
+    [
+        ("[request id: <id_unknown>] Exceeds maximum queue size", Overloaded),
+        ("Request timeout expired in queue", DeadlineExceeded),
+        ("Request for unknown model: 'm' version 1 is not at ready state", ModelNotReady),
+        ("failed to connect to all addresses", TritonUnavailable),
+    ],
+)
+def test_the_many_meanings_of_unavailable_are_told_apart(details: str, error: type[VitrineError]) -> None:
+    assert type(from_status(StatusCode.UNAVAILABLE, details)) is error
+
+
+def test_the_foreign_error_stays_as_the_cause() -> None:
+    class Foreign(grpc.RpcError):  # type: ignore[misc]
+        def code(self) -> StatusCode:
+            return StatusCode.INTERNAL
+
+        def details(self) -> str:
+            return "a stack trace"
+
+    with pytest.raises(TritonFailed) as caught, triton_errors():
+        raise Foreign
+    assert isinstance(caught.value.__cause__, Foreign)
+
+
+async def test_a_triton_that_is_not_there_is_unavailable_at_once(unused_tcp_port: int) -> None:
+    backend = TritonBackend(f"127.0.0.1:{unused_tcp_port}")
+    with pytest.raises(TritonUnavailable):
+        await backend.index()
+    await backend.close()
