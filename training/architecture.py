@@ -32,7 +32,8 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, C, H, W]` in, the same out."""
-        return x + self.body(x)
+        out: torch.Tensor = x + self.body(x)
+        return out
 
 
 class ConvStem(nn.Module):
@@ -69,7 +70,8 @@ class ConvStem(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, 3, H, W]` to `[N, H/4 * W/4, embed_dim]`."""
-        return self.body(x).flatten(2).transpose(1, 2)
+        grid: torch.Tensor = self.body(x)
+        return grid.flatten(2).transpose(1, 2)
 
 
 default_cfgs = generate_default_cfgs(

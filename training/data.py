@@ -2,8 +2,9 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,7 +53,8 @@ def load_split(source: Path, split: str, size: tuple[int, int]) -> Split:
     return Split(np.stack(pictures), np.array([index[name] for name in names], dtype=np.int64), classes)
 
 
-def _members(source: Path):  # type: ignore[no-untyped-def]
+def _members(source: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+    """The path of every file in `source`, and what reads it."""
     if source.is_dir():
         for file in source.rglob("*"):
             if file.is_file():
@@ -61,6 +63,6 @@ def _members(source: Path):  # type: ignore[no-untyped-def]
         archive = zipfile.ZipFile(source)
         for info in archive.infolist():
             if not info.is_dir():
-                yield PurePosixPath(info.filename), lambda info=info: archive.read(info)
+                yield PurePosixPath(info.filename), partial(archive.read, info)
     else:
         raise ValueError(f"{source} is neither a folder nor a zip file")

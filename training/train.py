@@ -109,7 +109,8 @@ class Run:
         self.test_split = load_split(data, "test", size)
         self.model = timm.create_model(
             recipe.model, num_classes=len(self.train_split.classes), drop_path_rate=recipe.drop_path
-        ).to(self.device, memory_format=torch.channels_last)
+        ).to(memory_format=torch.channels_last)
+        self.model.to(self.device)
         self.normalise = Normalise(config.mean, config.std).to(self.device)
         self.steps = len(self.train_split.targets) // recipe.batch_size
         self.optimizer = create_optimizer_v2(

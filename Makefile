@@ -1,0 +1,57 @@
+# Every target sets up the environment it needs: a folder .venv/<name> from requirements/<name>.txt.
+SHELL := /bin/bash
+PYTHON ?= python3
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format bench build docs lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: .venv/serve/.installed ## Serve the bundled model, classify a photograph, stop
+	@.venv/serve/bin/python -m embedded.demo
+
+run: .venv/serve/.installed ## Serve model_repository/ until Ctrl-C
+	@.venv/serve/bin/python -m embedded
+
+test: .venv/test/.installed .venv/build/.installed ## Run every test
+	.venv/build/bin/pytest
+	.venv/test/bin/pytest
+
+check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and look for stale generated files
+	.venv/test/bin/ruff format --check .
+	.venv/test/bin/ruff check .
+	.venv/test/bin/mypy contract service embedded benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/*.py tests/integration tests/*.py
+	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training
+	.venv/test/bin/python -m docs.generate --check
+
+format: .venv/test/.installed ## Format the code and mend what ruff can
+	.venv/test/bin/ruff format .
+	.venv/test/bin/ruff check --fix .
+
+bench: .venv/test/.installed ## Measure the gateway beside the bare Triton
+	.venv/test/bin/python -m benchmarks.gateway
+
+build: .venv/build/.installed ## Build an entry: make build MODEL=vit_tiny_patch16_224 ARGS="--no-pretrained"
+	.venv/build/bin/build-engines build $(MODEL) $(ARGS)
+
+docs: .venv/test/.installed ## Regenerate the reference pages
+	.venv/test/bin/python -m docs.generate
+
+lock: ## Resolve the locked versions anew (needs uv)
+	./requirements/lock
+
+clean: ## Remove the environments and every cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/%/.installed: requirements/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+		|| { echo 'Vitrine needs Python 3.10, 3.11 or 3.12: make PYTHON=python3.11 ...' >&2; exit 2; }
+	@echo 'Setting up .venv/$* (once)'
+	@rm -rf .venv/$*
+	@$(PYTHON) -m venv .venv/$*
+	@.venv/$*/bin/pip install $(PIP_FLAGS) --require-hashes -r $<
+	@.venv/$*/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@touch $@

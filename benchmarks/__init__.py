@@ -1,0 +1,1 @@
+"""Every number in the docs, reproducible by one command each."""

@@ -1,0 +1,106 @@
+"""An entry survives the way through Triton's protobuf, and a broken one is refused by its key."""
+
+from pathlib import Path
+
+import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from contract.config import Scheduling, from_pbtxt, read_config, to_pbtxt, write_config
+from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+PLAIN = Entry(
+    name="vit_tiny_patch16_224",
+    preprocessing=Preprocessing(224, 224, crop_pct=0.9),
+    labels=("tench", 'a "quoted", label', "日本"),
+    max_batch_size=32,
+    build={"precision": "fp32", "timm.name": "vit_tiny_patch16_224"},
+)
+BORDER = Entry(
+    name="border",
+    preprocessing=Preprocessing(
+        384, 256, 1 / 1.15, CropMode.BORDER, interpolation=Interpolation.LANCZOS, fill=(124, 116, 104)
+    ),
+    labels=("one",),
+    max_batch_size=1,
+)
+
+
+@pytest.mark.parametrize("entry", [PLAIN, BORDER], ids=lambda entry: entry.name)
+def test_an_entry_survives_text_and_wire(entry: Entry) -> None:
+    config = write_config(entry, Scheduling())
+    assert read_config(from_pbtxt(to_pbtxt(config))) == entry
+    assert read_config(ModelConfig.FromString(config.SerializeToString())) == entry
+
+
+def test_the_written_file_is_the_golden_one() -> None:
+    assert to_pbtxt(write_config(PLAIN, Scheduling())) == (GOLDEN / "plain.pbtxt").read_text()
+
+
+def test_scheduling_becomes_tritons_own_fields() -> None:
+    scheduling = Scheduling(max_queue_delay_us=10_000, max_queue_size=64, queue_timeout_us=5_000, instances=2)
+    config = write_config(PLAIN, scheduling)
+    assert config.dynamic_batching.max_queue_delay_microseconds == 10_000
+    assert config.dynamic_batching.default_queue_policy.max_queue_size == 64
+    assert config.dynamic_batching.default_queue_policy.default_timeout_microseconds == 5_000
+    assert config.instance_group[0].count == 2
+    assert [warmup.batch_size for warmup in config.model_warmup] == [1, 32]
+    assert [warmup.batch_size for warmup in write_config(BORDER, scheduling).model_warmup] == [1]
+
+
+def test_a_configuration_without_our_schema_is_not_ours() -> None:
+    assert read_config(ModelConfig(name="resnet", backend="onnxruntime")) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("contract.schema", "2", "rebuild the entry"),
+        ("contract.crop_pct", "wide", "must be a decimal"),
+        ("contract.crop_pct", "-1", "must be 0.1 to 10"),
+        ("contract.crop_mode", "zoom", "one of center, squash, border"),
+        ("contract.interpolation", "cubic", "bicubic"),
+        ("contract.labels", "cat,dog", "is not JSON"),
+        ("contract.labels", "[1, 2, 3]", "list of strings"),
+        ("contract.labels", '["only one"]', "names 1 classes, but the output"),
+        ("contract.fill", "1,2", "r,g,b"),
+        ("contract.fill", "1,2,3", "only crop mode border"),
+        ("contract.zoom", "1", "not a key of schema 1"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_key(key: str, value: str, problem: str) -> None:
+    config = write_config(PLAIN, Scheduling())
+    config.parameters[key].string_value = value
+    with pytest.raises(ContractError, match=problem) as caught:
+        read_config(config)
+    assert caught.value.key == key
+    assert str(caught.value).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("key", ["crop_pct", "crop_mode", "interpolation", "labels"])
+def test_a_missing_parameter_is_named(key: str) -> None:
+    config = write_config(PLAIN, Scheduling())
+    del config.parameters[f"contract.{key}"]
+    with pytest.raises(ContractError, match=f"^contract.{key}: is missing$"):
+        read_config(config)
+
+
+def test_tensors_unlike_the_contract_are_refused() -> None:
+    config = write_config(PLAIN, Scheduling())
+    config.input[0].name = "pixels"
+    with pytest.raises(ContractError, match=r"input: must be one tensor 'image' of TYPE_UINT8; .*pixels"):
+        read_config(config)
+    config = write_config(PLAIN, Scheduling())
+    config.input[0].dims[:] = [3, 224, 224]
+    with pytest.raises(ContractError, match=r"must be \[height, width, 3\]"):
+        read_config(config)
+    config = write_config(PLAIN, Scheduling())
+    config.output.add(name="features")
+    with pytest.raises(ContractError, match=r"output: must be one tensor"):
+        read_config(config)
+
+
+def test_an_invalid_file_says_where() -> None:
+    with pytest.raises(ContractError, match=r"config.pbtxt: is not a Triton model configuration: 3:"):
+        from_pbtxt((GOLDEN / "invalid.pbtxt").read_text())

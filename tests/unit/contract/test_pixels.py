@@ -1,0 +1,47 @@
+"""What can be said about the pixels without timm; `test_pixels_timm.py` compares with timm itself."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract.pixels import resized, to_pixels
+from contract.spec import CropMode, Preprocessing
+
+
+def test_a_picture_of_the_inputs_size_is_not_touched() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(to_pixels(Image.fromarray(noise), Preprocessing(32, 32, crop_pct=1.0)), noise)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(CropMode.CENTER, (330, 248)), (CropMode.SQUASH, (248, 248)), (CropMode.BORDER, (248, 186))],
+)
+def test_the_size_before_the_crop(mode: CropMode, expected: tuple[int, int]) -> None:
+    assert resized((640, 480), Preprocessing(224, 224, 0.9, mode)) == expected
+
+
+def test_the_centre_is_kept() -> None:
+    picture = Image.new("RGB", (300, 100))
+    picture.paste((255, 255, 255), (100, 0, 200, 100))
+    assert to_pixels(picture, Preprocessing(50, 50, crop_pct=1.0))[:, 1:-1].min() > 200
+
+
+def test_border_fills_with_its_colour_and_center_with_black() -> None:
+    picture = Image.new("RGB", (100, 50), "white")
+    border = to_pixels(picture, Preprocessing(40, 40, 1.0, CropMode.BORDER, fill=(9, 8, 7)))
+    assert border[0, 0].tolist() == [9, 8, 7]
+    assert border[20, 20].tolist() == [255, 255, 255]
+    assert to_pixels(picture, Preprocessing(40, 40, 1.25))[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (1, 1), (7, 3)])
+@pytest.mark.parametrize("mode", list(CropMode))
+def test_any_shape_of_picture_fits(size: tuple[int, int], mode: CropMode) -> None:
+    pixels = to_pixels(Image.new("RGB", size, (10, 20, 30)), Preprocessing(224, 160, 0.9, mode))
+    assert (pixels.shape, pixels.dtype.name) == ((224, 160, 3), "uint8")
+
+
+def test_only_rgb_is_taken() -> None:
+    with pytest.raises(ValueError, match="mode L"):
+        to_pixels(Image.new("L", (8, 8)), Preprocessing(8, 8))

@@ -1,0 +1,107 @@
+"""Imports run one way. Reads the sources; imports nothing."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("contract", "service", "embedded", "build_engines", "training", "benchmarks")
+
+ALLOWED = {
+    "contract": {"contract"},
+    "service": {"service", "contract"},
+    "embedded": {"embedded", "contract"},
+    "build_engines": {"build_engines", "contract"},
+    "training": {"training"},
+    "benchmarks": {"benchmarks", "contract", "embedded", "training"},
+}
+"""Which of our packages each of our packages may import."""
+
+LAYERS = [
+    ["service.__main__"],
+    ["service.app"],
+    ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],
+    ["service.api.errors", "service.api.body"],
+    ["service.api.schemas", "service.api.deps"],
+    ["service.pipeline"],
+    ["service.catalog", "service.images"],
+    ["service.triton"],
+    ["service.metrics", "service.errors", "service.settings"],
+]
+"""The rooms of the gateway from the front door down: a module imports from lower layers only."""
+
+HEAVY = {"torch", "timm", "onnx", "onnxruntime", "onnxscript", "tensorrt", "modelopt", "torchvision"}
+LIGHT_PACKAGES = ("contract", "service", "embedded")
+
+
+def modules(package: str) -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        relative = path.relative_to(ROOT).with_suffix("")
+        if "backends" in relative.parts:  # runs inside Triton, on its own
+            continue
+        found[".".join(relative.parts).removesuffix(".__init__")] = ast.parse(path.read_text())
+    return found
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+ALL = {name: tree for package in PACKAGES for name, tree in modules(package).items()}
+
+
+def imports_of(name: str) -> set[str]:
+    """Our modules that `name` imports."""
+    return {target for node in ast.walk(ALL[name]) for target in imported(node) if target in ALL and target != name}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_package_imports_only_what_it_may(name: str) -> None:
+    allowed = ALLOWED[name.partition(".")[0]]
+    assert {target for target in imports_of(name) if target.split(".")[0] not in allowed} == set()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_relative_imports_and_none_of_ours_inside_functions(name: str) -> None:
+    for node in ast.walk(ALL[name]):
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{name} imports relatively"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for inner in ast.walk(node):
+                assert not set(imported(inner)) & set(ALL), f"{name}.{node.name} imports one of ours"
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.split(".")[0] in LIGHT_PACKAGES])
+def test_what_serves_never_imports_what_builds(name: str) -> None:
+    roots = {target.split(".")[0] for node in ast.walk(ALL[name]) for target in imported(node)}
+    assert roots & HEAVY == set()
+
+
+def test_the_gateways_layers_are_complete_and_run_down() -> None:
+    level = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+    assert level.keys() == {
+        name for name in ALL if name.startswith("service") and name not in ("service", "service.api")
+    }
+    for name, depth in level.items():
+        for target in imports_of(name):
+            if target in level:
+                assert level[target] > depth, f"{name} imports {target}, which is not below it"
+
+
+def test_there_is_no_cycle() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"cycle: {' -> '.join((*path, name))}"
+        if name not in done:
+            for target in imports_of(name):
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in ALL:
+        visit(name, ())
