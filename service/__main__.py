@@ -1,6 +1,7 @@
 """`python -m service`: the gateway as a process."""
 
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -21,6 +22,8 @@ def main() -> int:
     access.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitrine.access").addHandler(access)
     logging.getLogger("vitrine.access").propagate = False
+    # uvicorn finishes what it has, then raises the signal anew for whoever handled it before: that is a clean end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.host,

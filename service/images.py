@@ -23,6 +23,8 @@ _ORIENTATION = 0x0112  # EXIF 2.32, table 4: 1 is upright
 
 # Pillow's own pixel limit is a global of the process; the one in the settings is checked in its place.
 Image.MAX_IMAGE_PIXELS = None
+# Load the parsers now instead of during the first request.
+Image.init()
 
 
 @dataclass(frozen=True)

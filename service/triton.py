@@ -32,11 +32,12 @@ from service.errors import (
     VitrineError,
 )
 
-# gRPC's default waits up to two minutes between attempts to reconnect; Triton is back sooner than that.
 _CHANNEL_OPTIONS = [
+    # gRPC's default waits up to two minutes between attempts to reconnect; Triton is back sooner than that.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Despite its name, how long one attempt may take; a busy machine needs more than the 100 ms above.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
@@ -90,16 +91,16 @@ def triton_errors() -> Iterator[None]:
 def from_status(status: StatusCode, details: str) -> VitrineError:
     """Our error for a gRPC status.
 
-    Triton says UNAVAILABLE for a server that is gone, a full queue, a queue timeout and an unloaded model alike, so
-    its words decide between them; those words are pinned by an integration test against the real server.
+    Triton says UNAVAILABLE for a server that is gone, a full queue, a timeout in the queue and a version that is not
+    loaded, and NOT_FOUND for a model it does not know and one without a loaded version: its words decide.
+    `tests/integration/test_triton_words.py` pins those words against the real server.
     """
-    if status is StatusCode.UNAVAILABLE:
-        if "maximum queue size" in details:
-            return Overloaded("the inference server's queue is full; try again shortly")
-        if "timeout" in details.lower() and "queue" in details.lower():
-            return DeadlineExceeded("the picture waited too long in the inference server's queue")
-        if "not at ready state" in details or "is not ready" in details:
-            return ModelNotReady("the model is not ready; try again shortly")
+    if status is StatusCode.UNAVAILABLE and "Exceeds maximum queue size" in details:
+        return Overloaded("the inference server's queue is full; try again shortly")
+    if status is StatusCode.UNAVAILABLE and "Request timeout expired" in details:
+        return DeadlineExceeded("the picture waited too long in the inference server's queue")
+    if "is not at ready state" in details or "has no available versions" in details:
+        return ModelNotReady("the model is not ready; try again shortly")
     error, message = _BY_STATUS.get(status, (TritonFailed, "the inference server could not run the model"))
     return error(message)
 

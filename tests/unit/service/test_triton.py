@@ -39,16 +39,21 @@ def test_statuses_are_told_apart(status: StatusCode, error: type[VitrineError]) 
 
 
 @pytest.mark.parametrize(
-    ("details", "error"),
+    ("status", "details", "error"),
     [
-        ("[request id: <id_unknown>] Exceeds maximum queue size", Overloaded),
-        ("Request timeout expired in queue", DeadlineExceeded),
-        ("Request for unknown model: 'm' version 1 is not at ready state", ModelNotReady),
-        ("failed to connect to all addresses", TritonUnavailable),
+        (StatusCode.UNAVAILABLE, "[request id: <id_unknown>] Exceeds maximum queue size", Overloaded),
+        (StatusCode.UNAVAILABLE, "Request timeout expired", DeadlineExceeded),
+        (StatusCode.UNAVAILABLE, "Server is stopping, scheduler for model has stopped", TritonUnavailable),
+        (StatusCode.UNAVAILABLE, "failed to connect to all addresses", TritonUnavailable),
+        (StatusCode.UNAVAILABLE, "Request for unknown model: 'm' version 1 is not at ready state", ModelNotReady),
+        (StatusCode.NOT_FOUND, "Request for unknown model: 'm' has no available versions", ModelNotReady),
+        (StatusCode.NOT_FOUND, "Request for unknown model: 'm' version 7 is not found", UnknownModel),
     ],
 )
-def test_the_many_meanings_of_unavailable_are_told_apart(details: str, error: type[VitrineError]) -> None:
-    assert type(from_status(StatusCode.UNAVAILABLE, details)) is error
+def test_tritons_words_tell_apart_what_its_status_does_not(
+    status: StatusCode, details: str, error: type[VitrineError]
+) -> None:
+    assert type(from_status(status, details)) is error
 
 
 def test_the_foreign_error_stays_as_the_cause() -> None:

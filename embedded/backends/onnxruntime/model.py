@@ -1,0 +1,200 @@
+"""ONNX Runtime as a python-based Triton backend: the embedded server's stand-in for NVIDIA's C++ backend of that name.
+
+Triton runs this file in a process of its own for each instance of an entry. What it hands over in one `execute` is
+run as one batch. Knows only what the entry's config.pbtxt says, nothing of pictures.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+from contract.cpus import available_cpus
+
+Array = npt.NDArray[Any]
+
+DEFAULT_FILE = "model.onnx"
+TYPES = {
+    "tensor(bool)": "TYPE_BOOL",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(int16)": "TYPE_INT16",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(int8)": "TYPE_INT8",
+    "tensor(string)": "TYPE_STRING",
+    "tensor(uint16)": "TYPE_UINT16",
+    "tensor(uint32)": "TYPE_UINT32",
+    "tensor(uint64)": "TYPE_UINT64",
+    "tensor(uint8)": "TYPE_UINT8",
+}
+
+
+class Tensor(NamedTuple):
+    """A tensor as the config or the graph declares it; an edge of -1 may have any length."""
+
+    name: str
+    data_type: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.data_type} {list(self.shape)}"
+
+    def allows(self, other: "Tensor") -> bool:
+        """Whether every array that `other` describes is one of these."""
+        return (
+            self[:2] == other[:2]
+            and len(self.shape) == len(other.shape)
+            and all(mine in (-1, theirs) for mine, theirs in zip(self.shape, other.shape, strict=True))
+        )
+
+
+class Work(NamedTuple):
+    """A request's input arrays, and its place among the requests of one `execute`."""
+
+    place: int
+    request: Any
+    feed: dict[str, Array]
+
+
+class TritonPythonModel:
+    """One instance of an entry. Triton finds the class by this name."""
+
+    @staticmethod
+    def auto_complete_config(config: Any) -> Any:
+        """Leave the config as it is: an entry says everything itself."""
+        return config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the graph, and refuse one that is not what the config describes."""
+        config = json.loads(args["model_config"])
+        path = Path(args["model_repository"], args["model_version"], config["default_model_filename"] or DEFAULT_FILE)
+        instances = sum(group["count"] for group in config["instance_group"]) or 1
+        self._batches = config["max_batch_size"] > 0
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        self._outputs = [tensor["name"] for tensor in config["output"]]
+        self._session = open_session(path, threads=max(1, available_cpus() // instances))
+        check(config, self._session, path.name)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer every request, or give it its error; in the order of `requests`."""
+        responses: list[Any] = [None] * len(requests)
+        works = []
+        for place, request in enumerate(requests):
+            try:
+                works.append(Work(place, request, self._read(request)))
+            except Exception as error:  # noqa: BLE001, PERF203  (a request's error is its answer)
+                responses[place] = failure(error)
+        for group in self._groups(works):
+            try:
+                answers = self._answer(group)
+            except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common base; other groups go on)
+                answers = [failure(error) for _ in group]
+            for work, answer in zip(group, answers, strict=True):
+                responses[work.place] = answer
+        return responses
+
+    def finalize(self) -> None:
+        """Let go of the graph's memory: an unloaded version's process may live on for a while."""
+        del self._session
+
+    def _read(self, request: Any) -> dict[str, Array]:
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._inputs}
+        return {name: text_decoded(tensor.as_numpy()) for name, tensor in tensors.items() if tensor is not None}
+
+    def _groups(self, works: Sequence[Work]) -> Iterable[list[Work]]:
+        """The requests that can share a run: those whose arrays differ along the batch axis only."""
+        if not self._batches:
+            return [[work] for work in works]
+        ordered = sorted(works, key=shape_beside_batch)
+        return [list(group) for _, group in groupby(ordered, key=shape_beside_batch)]
+
+    def _answer(self, group: Sequence[Work]) -> list[Any]:
+        """Run the group as one batch and hand each request the rows that are its own."""
+        feeds = [work.feed for work in group]
+        feed = (
+            feeds[0] if len(feeds) == 1 else {name: np.concatenate([each[name] for each in feeds]) for name in feeds[0]}
+        )
+        wanted = [work.request.requested_output_names() for work in group]
+        names = [name for name in self._outputs if any(name in each for each in wanted)]
+        outputs = dict(zip(names, self._session.run(names, feed), strict=True))
+        if not self._batches:
+            return [response(outputs, wanted[0])]
+        rows = [len(next(iter(each.values()))) for each in feeds]
+        for name, array in outputs.items():
+            if len(array) != sum(rows):
+                raise ValueError(f"the graph made {len(array)} rows of {name} from a batch of {sum(rows)}")
+        cuts = np.cumsum(rows)[:-1]
+        pieces = {name: np.split(array, cuts) for name, array in outputs.items()}
+        return [response({name: pieces[name][place] for name in names}, wanted[place]) for place in range(len(group))]
+
+
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The graph at `path` (a path and not its bytes, so that weights in files beside it are found)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # Errors reach the caller as exceptions; once is enough.
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check(config: dict[str, Any], session: onnxruntime.InferenceSession, file: str) -> None:
+    """Refuse a graph that cannot take every input the config allows, or lacks an output the config promises.
+
+    Raises:
+        TritonModelException: the two differ; the message names both sides.
+    """
+    batch = (-1,) if config["max_batch_size"] > 0 else ()
+    for side, declared, of_graph in (
+        ("input", config["input"], session.get_inputs()),
+        ("output", config["output"], session.get_outputs()),
+    ):
+        ours = [Tensor(one["name"], one["data_type"], (*batch, *map(int, shape(one)))) for one in declared]
+        graph = {one.name: Tensor(one.name, TYPES.get(one.type, one.type), edges(one.shape)) for one in of_graph}
+        fits = all(one.name in graph and graph[one.name].allows(one) for one in ours)
+        if not fits or (side == "input" and len(ours) != len(graph)):
+            raise pb_utils.TritonModelException(
+                f"config.pbtxt has {side} {', '.join(map(str, ours))}; "
+                f"{file} has {side} {', '.join(map(str, graph.values()))}"
+            )
+
+
+def shape(declared: dict[str, Any]) -> Sequence[int]:
+    """The shape that reaches the graph: `reshape` where the config has one, else `dims`."""
+    dims: Sequence[int] = declared.get("reshape", {}).get("shape", declared["dims"])
+    return dims
+
+
+def edges(shape_of_graph: Sequence[int | str | None]) -> tuple[int, ...]:
+    """A graph's shape with its names for free edges as -1."""
+    return tuple(edge if isinstance(edge, int) and edge >= 0 else -1 for edge in shape_of_graph)
+
+
+def shape_beside_batch(work: Work) -> list[tuple[str, tuple[int, ...]]]:
+    """What two requests must have in common to share a run."""
+    return [(name, array.shape[1:]) for name, array in work.feed.items()]
+
+
+def response(outputs: dict[str, Array], wanted: Iterable[str]) -> Any:
+    """The answer to a request that asked for the outputs `wanted`."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in outputs if name in wanted])
+
+
+def failure(error: Exception) -> Any:
+    """The answer to a request that could not be run."""
+    return pb_utils.InferenceResponse([], pb_utils.TritonError(str(error)))
+
+
+def text_decoded(array: Array) -> Array:
+    """A TYPE_STRING array as ONNX Runtime takes it (str); Triton's holds UTF-8 bytes. Any other array as it is."""
+    if array.dtype != np.object_:
+        return array
+    decoded = [text.decode() if isinstance(text, bytes) else text for text in array.ravel()]
+    return np.array(decoded, dtype=np.object_).reshape(array.shape)

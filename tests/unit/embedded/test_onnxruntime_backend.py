@@ -1,0 +1,235 @@
+"""The backend as Triton's Python backend drives it, against a stand-in for the module that Triton gives it."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from embedded.tritonserver import OUR_BACKENDS
+
+DATA = Path(__file__).parents[2] / "integration" / "data"
+
+Array = npt.NDArray[Any]
+
+
+class Tensor:
+    """pb_utils.Tensor."""
+
+    def __init__(self, name: str, array: Array) -> None:
+        self.name = name
+        self._array = array
+
+    def as_numpy(self) -> Array:
+        return self._array
+
+
+class TritonError(Exception):
+    """pb_utils.TritonError."""
+
+
+@dataclass
+class InferenceResponse:
+    """pb_utils.InferenceResponse."""
+
+    output_tensors: list[Tensor]
+    error: TritonError | None = None
+
+    def arrays(self) -> dict[str, Array]:
+        assert self.error is None, self.error
+        return {tensor.name: tensor.as_numpy() for tensor in self.output_tensors}
+
+
+@dataclass
+class Request:
+    """pb_utils.InferenceRequest."""
+
+    inputs: dict[str, Array]
+    wanted: list[str] = field(default_factory=lambda: ["sum", "difference"])
+
+    def requested_output_names(self) -> list[str]:
+        return self.wanted
+
+
+@pytest.fixture
+def backend() -> Iterator[ModuleType]:
+    """The backend's module, loaded from its file as Triton does."""
+    utils = ModuleType("triton_python_backend_utils")
+
+    def get_input_tensor_by_name(request: Request, name: str) -> Tensor | None:
+        return Tensor(name, request.inputs[name]) if name in request.inputs else None
+
+    vars(utils).update(
+        Tensor=Tensor,
+        InferenceResponse=InferenceResponse,
+        TritonError=TritonError,
+        TritonModelException=TritonError,
+        get_input_tensor_by_name=get_input_tensor_by_name,
+    )
+    sys.modules[utils.__name__] = utils
+    try:
+        spec = importlib.util.spec_from_file_location("backend", OUR_BACKENDS / "onnxruntime" / "model.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[utils.__name__]
+
+
+def tensor(name: str, dims: list[int], data_type: str = "TYPE_FP32") -> dict[str, Any]:
+    return {"name": name, "data_type": data_type, "dims": [str(dim) for dim in dims]}
+
+
+def arithmetic(max_batch_size: int = 8) -> dict[str, Any]:
+    dims = [-1] if max_batch_size else [-1, -1]
+    return {
+        "max_batch_size": max_batch_size,
+        "input": [tensor("a", dims), tensor("b", dims)],
+        "output": [tensor("sum", dims), tensor("difference", dims)],
+        "instance_group": [{"count": 1}],
+        "default_model_filename": "arithmetic.onnx",
+    }
+
+
+def load(backend: ModuleType, config: dict[str, Any], tmp_path: Path) -> Any:
+    version = tmp_path / "1"
+    if not version.exists():
+        version.symlink_to(DATA)
+    model = backend.TritonPythonModel()
+    model.initialize({"model_config": json.dumps(config), "model_repository": str(tmp_path), "model_version": "1"})
+    return model
+
+
+def pair(value: float, rows: int = 1, width: int = 3) -> dict[str, Array]:
+    return {"a": np.full((rows, width), value, np.float32), "b": np.ones((rows, width), np.float32)}
+
+
+class CountingSession:
+    """The session it stands in front of, and the batch sizes that it was asked to run."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.batches: list[int] = []
+
+    def run(self, names: list[str], feed: dict[str, Array]) -> list[Array]:
+        self.batches.append(len(feed["a"]))
+        outputs: list[Array] = self._session.run(names, feed)
+        return outputs
+
+
+@pytest.fixture
+def model(backend: ModuleType, tmp_path: Path) -> Any:
+    loaded = load(backend, arithmetic(), tmp_path)
+    loaded._session = CountingSession(loaded._session)
+    return loaded
+
+
+def test_requests_share_one_run_and_get_their_own_rows(model: Any) -> None:
+    responses = model.execute([Request(pair(1.0)), Request(pair(5.0, rows=3)), Request(pair(9.0, rows=2))])
+    assert model._session.batches == [6]
+    for response, value, rows in zip(responses, (1.0, 5.0, 9.0), (1, 3, 2), strict=True):
+        np.testing.assert_array_equal(response.arrays()["sum"], np.full((rows, 3), value + 1))
+        np.testing.assert_array_equal(response.arrays()["difference"], np.full((rows, 3), value - 1))
+
+
+def test_requests_of_different_shapes_run_apart_and_are_answered_in_order(model: Any) -> None:
+    widths = [3, 4, 3, 5, 4]
+    responses = model.execute([Request(pair(float(place), width=width)) for place, width in enumerate(widths)])
+    assert sorted(model._session.batches) == [1, 2, 2]
+    for place, (response, width) in enumerate(zip(responses, widths, strict=True)):
+        np.testing.assert_array_equal(response.arrays()["sum"], np.full((1, width), place + 1))
+
+
+def test_a_request_that_cannot_be_run_fails_alone(model: Any) -> None:
+    wrong = {"a": np.ones((1, 3), np.float32), "b": np.ones((1, 4), np.float32)}
+    first, second, third = model.execute([Request(pair(1.0)), Request(wrong), Request(pair(2.0))])
+    assert "ONNXRuntimeError" in str(second.error)
+    assert second.output_tensors == []
+    np.testing.assert_array_equal(first.arrays()["sum"], np.full((1, 3), 2.0))
+    np.testing.assert_array_equal(third.arrays()["sum"], np.full((1, 3), 3.0))
+
+
+def test_a_request_without_an_input_fails_alone(model: Any) -> None:
+    first, second = model.execute([Request({"a": np.ones((1, 3), np.float32)}), Request(pair(1.0))])
+    assert "['b']" in str(first.error)
+    assert second.arrays().keys() == {"sum", "difference"}
+
+
+def test_each_request_gets_the_outputs_it_asked_for(model: Any) -> None:
+    first, second = model.execute([Request(pair(1.0), wanted=["sum"]), Request(pair(1.0), wanted=["difference"])])
+    assert model._session.batches == [2]
+    assert list(first.arrays()) == ["sum"]
+    assert list(second.arrays()) == ["difference"]
+
+
+def test_without_batches_each_request_runs_alone(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, arithmetic(max_batch_size=0), tmp_path)
+    model._session = CountingSession(model._session)
+    responses = model.execute([Request(pair(1.0, rows=2)), Request(pair(2.0, rows=2))])
+    assert model._session.batches == [2, 2]
+    np.testing.assert_array_equal(responses[1].arrays()["sum"], np.full((2, 3), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("side", "declared", "says"),
+    [
+        (
+            "output",
+            [tensor("sum", [-1]), tensor("product", [-1])],
+            "has output .*product.* has output .*sum",
+        ),
+        ("input", [tensor("a", [-1])], "config.pbtxt has input a TYPE_FP32 .*; arithmetic.onnx has input a .*, b "),
+        ("input", [tensor("a", [-1]), tensor("b", [-1], "TYPE_FP16")], "b TYPE_FP16 .*; .*b TYPE_FP32"),
+        ("input", [tensor("a", [-1]), tensor("b", [-1, 2])], r"b TYPE_FP32 \[-1, -1, 2\]; .*b TYPE_FP32 \[-1, -1\]"),
+    ],
+)
+def test_a_graph_that_is_not_what_the_config_says_is_refused(
+    backend: ModuleType, tmp_path: Path, side: str, declared: list[dict[str, Any]], says: str
+) -> None:
+    with pytest.raises(TritonError, match=says):
+        load(backend, arithmetic() | {side: declared}, tmp_path)
+
+
+def test_a_graph_that_takes_fewer_shapes_than_the_config_is_refused(backend: ModuleType, tmp_path: Path) -> None:
+    colours = {
+        "max_batch_size": 8,
+        "input": [tensor("image", [-1, -1, 3], "TYPE_UINT8")],
+        "output": [tensor("probabilities", [3])],
+        "instance_group": [],
+        "default_model_filename": "colours.onnx",
+    }
+    with pytest.raises(TritonError, match=r"image TYPE_UINT8 \[-1, -1, -1, 3\]; .*image TYPE_UINT8 \[-1, 8, 8, 3\]"):
+        load(backend, colours, tmp_path)
+
+
+def test_weights_in_a_file_beside_the_graph_are_found(backend: ModuleType, tmp_path: Path) -> None:
+    config = arithmetic() | {
+        "input": [tensor("x", [2])],
+        "output": [tensor("y", [2])],
+        "default_model_filename": "external.onnx",
+    }
+    model = load(backend, config, tmp_path)
+    (response,) = model.execute([Request({"x": np.array([[1, 2]], np.float32)}, wanted=["y"])])
+    np.testing.assert_array_equal(response.arrays()["y"], [[10, 200]])
+
+
+def test_instances_share_the_cpus(backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "available_cpus", lambda: 8)
+    for instances, threads in ((1, 8), (3, 2), (20, 1)):
+        config = arithmetic() | {"instance_group": [{"count": instances}]}
+        options = load(backend, config, tmp_path)._session.get_session_options()
+        assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
+
+
+def test_text_reaches_the_graph_as_text(backend: ModuleType) -> None:
+    decoded = backend.text_decoded(np.array([[b"vitrine", "Glas-Schränke".encode()]], np.object_))
+    assert decoded.tolist() == [["vitrine", "Glas-Schränke"]]

@@ -1,0 +1,51 @@
+"""The gateway as a process, without a Triton."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from tests.processes import listens
+from tests.waiting import until
+
+COMMAND = [sys.executable, "-m", "service"]
+
+
+@contextmanager
+def started(**settings: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        COMMAND, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_an_unknown_setting_stops_the_start_with_one_line() -> None:
+    with started(VITRINE_PROT="8080") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.startswith("vitrine: unknown setting VITRINE_PROT; known are")
+    assert len(output.splitlines()) == 1
+
+
+def test_without_triton_it_is_alive_and_not_ready_and_ends_cleanly(unused_tcp_port_factory: object) -> None:
+    assert callable(unused_tcp_port_factory)
+    port, nobody = unused_tcp_port_factory(), unused_tcp_port_factory()
+    with (
+        started(VITRINE_PORT=str(port), VITRINE_TRITON_URL=f"127.0.0.1:{nobody}") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        until(lambda: listens(port))
+        assert client.get("/livez").status_code == 200
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "triton_unavailable")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in output
