@@ -25,12 +25,11 @@ class Scheduling:
     """How Triton queues and batches requests for an entry: choices of the operator, not of the model.
 
     The defaults are for ONNX on a CPU. A batching window only added latency there: while one batch computes, the
-    next one gathers by itself.
+    next one gathers by itself. There is no queue policy to set, because any made Triton 2.51 stall for 500 ms at a
+    time (docs/decisions/0004-no-queue-policy.md); the gateway bounds what is in flight.
     """
 
     max_queue_delay_us: int = 0
-    max_queue_size: int = 256
-    queue_timeout_us: int = 10_000_000
     instances: int = 1
 
 
@@ -42,13 +41,7 @@ def write_config(entry: Entry, scheduling: Scheduling) -> ModelConfig:
     config.input.add(name=INPUT, data_type="TYPE_UINT8", dims=dims)
     config.output.add(name=OUTPUT, data_type="TYPE_FP32", dims=[entry.classes], label_filename=LABELS_FILE)
     config.instance_group.add(count=scheduling.instances, kind="KIND_CPU")
-    batching = config.dynamic_batching
-    batching.max_queue_delay_microseconds = scheduling.max_queue_delay_us
-    policy = batching.default_queue_policy
-    policy.timeout_action = policy.REJECT
-    policy.default_timeout_microseconds = scheduling.queue_timeout_us
-    policy.allow_timeout_override = True
-    policy.max_queue_size = scheduling.max_queue_size
+    config.dynamic_batching.max_queue_delay_microseconds = scheduling.max_queue_delay_us
     for size in sorted({1, entry.max_batch_size}):
         warmup = config.model_warmup.add(name=f"batch of {size}", batch_size=size)
         warmup.inputs[INPUT].data_type = config.input[0].data_type

@@ -1,8 +1,7 @@
 """The one piece of code that turns an RGB picture into a model's input array.
 
-It is timm's evaluation transform (`timm.data.create_transform(is_training=False)`) without torch: pictures are served,
-calibrated and evaluated with the same pixels. Resize and crop happen in one step, so that only the pixels that end up
-in the array are computed: a picture of 1x10,000 pixels costs no more than one of 100x100.
+It is timm's evaluation transform (`timm.data.create_transform(is_training=False)`) without torch, to the bit: pictures
+are served, calibrated and evaluated with the same pixels. Held to that by tests/unit/contract/test_pixels_timm.py.
 """
 
 import math
@@ -21,6 +20,8 @@ FILTERS = {
     Interpolation.BICUBIC: Image.Resampling.BICUBIC,
     Interpolation.LANCZOS: Image.Resampling.LANCZOS,
 }
+_THIN = 16
+"""From how many times the crop's pixels on, a picture is resized in its crop only."""
 
 
 def to_pixels(picture: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -34,11 +35,17 @@ def to_pixels(picture: Image.Image, preprocessing: Preprocessing) -> npt.NDArray
     across, down = resized(picture.size, preprocessing)
     left, width, paste_left = _window(across, preprocessing.width)
     top, height, paste_top = _window(down, preprocessing.height)
-    scale_x, scale_y = picture.width / across, picture.height / down
-    box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
-    # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
-    box = (box[0], box[1], min(box[2], picture.width), min(box[3], picture.height))
-    cut = picture.resize((width, height), FILTERS[preprocessing.interpolation], box=box)
+    kernel = FILTERS[preprocessing.interpolation]
+    if across * down <= _THIN * preprocessing.width * preprocessing.height:
+        cut = picture.resize((across, down), kernel).crop((left, top, left + width, top + height))
+    else:
+        # timm would make a picture of 1x10,000 pixels one of 224x2,240,000 before it cuts. This computes the cut alone;
+        # Pillow rounds its place, and may do its two passes in the other order, so sharp edges differ.
+        scale_x, scale_y = picture.width / across, picture.height / down
+        box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
+        # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
+        box = (box[0], box[1], min(box[2], picture.width), min(box[3], picture.height))
+        cut = picture.resize((width, height), kernel, box=box)
     if (width, height) != (preprocessing.width, preprocessing.height):
         canvas = Image.new("RGB", (preprocessing.width, preprocessing.height), preprocessing.fill)
         canvas.paste(cut, (paste_left, paste_top))

@@ -5,8 +5,9 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.grpc.model_config_pb2 import ModelQueuePolicy
 
-from contract.config import Scheduling
+from contract.config import to_pbtxt
 from service.errors import (
     DeadlineExceeded,
     ModelNotReady,
@@ -18,7 +19,7 @@ from service.errors import (
 )
 from service.triton import TritonBackend
 from tests.integration.conftest import Running
-from tests.integration.entries import COLOURS, DATA, publish, publish_colours
+from tests.integration.entries import COLOURS, DATA, colours_config, publish, publish_colours
 from tests.waiting import until
 
 PIXELS = np.zeros((8, 8, 8, 3), np.uint8)
@@ -47,6 +48,13 @@ def outcomes(running: Running, name: str, count: int) -> Counter[type]:
     return asyncio.run(ask())
 
 
+def publish_with_policy(running: Running, name: str, **policy: int) -> None:
+    """An operator may set the queue policy that the builder does not."""
+    config = colours_config(name)
+    config.dynamic_batching.default_queue_policy.CopyFrom(ModelQueuePolicy(**policy))
+    publish(running.repository, name, to_pbtxt(config), DATA / "colours.onnx", COLOURS)
+
+
 def served(running: Running, name: str) -> bool:
     return outcomes(running, name, 1)[np.ndarray] == 1
 
@@ -62,13 +70,13 @@ def test_a_model_that_does_not_load_is_not_ready(triton: Running) -> None:
 
 
 def test_a_full_queue_is_overload(triton: Running) -> None:
-    publish_colours(triton.repository, "short_queue", Scheduling(max_queue_size=1))
+    publish_with_policy(triton, "short_queue", max_queue_size=1)
     until(lambda: served(triton, "short_queue"))
     until(lambda: outcomes(triton, "short_queue", 100)[Overloaded] > 0)
 
 
 def test_waiting_too_long_in_the_queue_is_the_deadline(triton: Running) -> None:
-    publish_colours(triton.repository, "hasty", Scheduling(queue_timeout_us=1))
+    publish_with_policy(triton, "hasty", default_timeout_microseconds=1)
     until(lambda: DeadlineExceeded in outcomes(triton, "hasty", 100))
 
 

@@ -39,11 +39,10 @@ def test_the_written_file_is_the_golden_one() -> None:
 
 
 def test_scheduling_becomes_tritons_own_fields() -> None:
-    scheduling = Scheduling(max_queue_delay_us=10_000, max_queue_size=64, queue_timeout_us=5_000, instances=2)
+    scheduling = Scheduling(max_queue_delay_us=10_000, instances=2)
     config = write_config(PLAIN, scheduling)
     assert config.dynamic_batching.max_queue_delay_microseconds == 10_000
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 64
-    assert config.dynamic_batching.default_queue_policy.default_timeout_microseconds == 5_000
+    assert not config.dynamic_batching.HasField("default_queue_policy")
     assert config.instance_group[0].count == 2
     assert [warmup.batch_size for warmup in config.model_warmup] == [1, 32]
     assert [warmup.batch_size for warmup in write_config(BORDER, scheduling).model_warmup] == [1]
