@@ -29,8 +29,8 @@ MODELS = (
     "vit_base_patch16_sapiens2.fb",  # squash, bilinear, 1024x768, 1.0
     "deepseek_vit_412m.deepseek_v4_flash_vision_exp",  # border, bicubic, 392, 1.0
 )
-SIZES = ((500, 375), (375, 500), (641, 480), (224, 224), (257, 255), (1601, 333), (31, 17), (1, 1), (37, 1), (1, 23))
-"""Width and height. Thinner ones blow timm's picture before the crop up to gigabytes."""
+SIZES = ((500, 375), (375, 500), (641, 480), (224, 224), (257, 255), (1601, 333), (31, 17), (1, 1), (40, 7), (5, 31))
+"""Width and height."""
 
 
 def picture(size: tuple[int, int]) -> Image.Image:
@@ -93,7 +93,7 @@ def test_every_other_choice_is_timms_too(
         assert differences(size, {**config_of(MODELS[0]), **choices}).max() == 0
 
 
-@pytest.mark.parametrize("size", [(6000, 150), (150, 6000)])
+@pytest.mark.parametrize("size", [(6000, 150), (150, 6000), (37, 1), (1, 23)])
 def test_a_thin_picture_may_differ_on_sharp_edges(size: tuple[int, int]) -> None:
     """Only what the crop shows of it is computed, so Pillow rounds elsewhere."""
     for model in MODELS:
