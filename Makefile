@@ -12,6 +12,7 @@ help: ## Show this list
 demo: .venv/serve/.installed ## Serve the bundled model, classify a photograph, stop
 	@.venv/serve/bin/python -m embedded.demo
 
+run: export VITRINE_DEFAULT_MODEL ?= cifar10_vit
 run: .venv/serve/.installed ## Serve model_repository/ until Ctrl-C
 	@.venv/serve/bin/python -m embedded
 

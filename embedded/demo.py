@@ -33,41 +33,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m embedded.demo", description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", default=PROJECT / "docs" / "images" / "cat.jpg")
     parser.add_argument("--repository", type=Path, default=PROJECT / "model_repository", help="default: %(default)s")
+    parser.add_argument("--model", default="cifar10_vit", help="default: %(default)s")
     given = parser.parse_args(arguments)
     write = sys.stdout.write
     try:
         photo = given.photo.read_bytes()
-        asyncio.run(_demonstrate(photo, os.path.relpath(given.photo), given.repository))
+        asyncio.run(_demonstrate(photo, os.path.relpath(given.photo), given.repository, given.model))
     except (Unable, OSError, asyncio.TimeoutError) as error:
         write(f"vitrine: {_reason(error)}\n")
         return 2
     return 0
 
 
-async def _demonstrate(photo: bytes, path: str, repository: Path) -> None:
+async def _demonstrate(photo: bytes, path: str, repository: Path, model: str) -> None:
     began = time.monotonic()
     async with Stack(Options(repository, show=lambda _: None)) as stack:
         await stack.ready(timeout_s=30)
         ready = time.monotonic()
-        answer = await asyncio.to_thread(ask, stack.gateway_url, photo)
+        answer = await asyncio.to_thread(ask, stack.gateway_url, photo, model)
         answered = time.monotonic()
         sys.stdout.write(picture(answer, path))
         sys.stdout.write(
             f"\n  ready after {ready - began:.1f} s, answered {1000 * (answered - ready):.0f} ms later\n\n"
             "  go on with      make run\n"
-            f"  and then        curl --data-binary @{path} -H 'Content-Type: image/jpeg' "
-            "http://127.0.0.1:8080/v1/classify\n\n"
+            f"  and then        curl --data-binary @{path} http://127.0.0.1:8080/v1/classify\n\n"
         )
 
 
-def ask(url: str, photo: bytes) -> Answer:
-    """Have the gateway at `url` classify `photo`.
+def ask(url: str, photo: bytes, model: str) -> Answer:
+    """Have `model`, behind the gateway at `url`, classify `photo`.
 
     Raises:
         OSError: it did not answer, or not with classes.
     """
     request = urllib.request.Request(  # noqa: S310  (our own gateway)
-        f"{url}/v1/classify?top_k=5", data=photo, headers={"Content-Type": "image/jpeg"}
+        f"{url}/v1/models/{model}/classify?top_k=5", data=photo, headers={"Content-Type": "image/jpeg"}
     )
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
         body = json.load(response)

@@ -14,7 +14,11 @@ class Gateway(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         photo = self.rfile.read(int(self.headers["Content-Length"]))
-        good = (photo, self.headers["Content-Type"], self.path) == (b"photo", "image/jpeg", "/v1/classify?top_k=5")
+        good = (photo, self.headers["Content-Type"], self.path) == (
+            b"photo",
+            "image/jpeg",
+            "/v1/models/vit/classify?top_k=5",
+        )
         self.send_response(200 if good else 415)
         self.send_header("Server-Timing", "decode;dur=3.1, triton;dur=9")
         self.end_headers()
@@ -37,12 +41,12 @@ def url() -> Iterator[str]:
 
 
 def test_the_photograph_is_posted_and_the_answer_read(url: str) -> None:
-    assert ask(url, b"photo") == Answer("vit version 2", [("cat", 0.5)], "decode;dur=3.1, triton;dur=9")
+    assert ask(url, b"photo", "vit") == Answer("vit version 2", [("cat", 0.5)], "decode;dur=3.1, triton;dur=9")
 
 
 def test_another_answer_is_an_error(url: str) -> None:
     with pytest.raises(OSError, match="415") as caught:
-        ask(url, b"something else")
+        ask(url, b"something else", "vit")
     caught.value.close()  # type: ignore[attr-defined]
 
 
