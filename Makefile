@@ -47,7 +47,7 @@ clean: ## Remove the environments and every cache
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/%/.installed: requirements/%.txt pyproject.toml
+.venv/%/.installed: requirements/%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
 		|| { echo 'Vitrine needs Python 3.10, 3.11 or 3.12: make PYTHON=python3.11 ...' >&2; exit 2; }
 	@echo 'Setting up .venv/$* (once)'

@@ -85,3 +85,20 @@ def encoded(picture: Image.Image, picture_format: str = "PNG", **options: Any) -
     buffer = io.BytesIO()
     picture.save(buffer, picture_format, **options)
     return buffer.getvalue()
+
+
+def turned(picture: Image.Image, orientation: int, picture_format: str = "PNG") -> bytes:
+    """A file that shows `picture` once its EXIF orientation (1 to 8) is applied."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = picture if orientation == 1 else picture.transpose(undo[orientation])
+    return encoded(stored, picture_format, exif=exif)

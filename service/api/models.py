@@ -14,7 +14,7 @@ async def list_models(services: ServicesDep) -> ModelsOut:
     return ModelsOut(models=[ModelOut.of(served) for served in services.catalog.models()])
 
 
-@router.get("/models/{model}", responses={404: {"model": Problem}, 503: {"model": Problem}})
+@router.get("/models/{model}", responses={status: {"model": Problem} for status in (404, 422, 503)})
 async def show_model(services: ServicesDep, model: str) -> ModelDetailOut:
     """One model, with its labels."""
     return ModelDetailOut.of(services.catalog.resolve(model))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fakes import encoded
+from tests.fakes import encoded, turned
 from tests.integration.conftest import Running
 from tests.waiting import until
 
@@ -89,19 +89,7 @@ def test_every_format_answers_as_its_plain_rgb_twin(gateway: httpx.Client, name:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_answers_the_same(gateway: httpx.Client, orientation: int) -> None:
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored = RGB if orientation == 1 else RGB.transpose(undo[orientation])
-    answer = classified(gateway, encoded(stored, "PNG", exif=exif))
+    answer = classified(gateway, turned(RGB, orientation))
     assert scores(answer) == pytest.approx(scores(classified(gateway, encoded(RGB))), abs=1e-6)
 
 

@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
 from service.images import ALPHA_OVER_WHITE, FIRST_FRAME_ONLY, decode
-from tests.fakes import a_picture, encoded
+from tests.fakes import a_picture, encoded, turned
 
 LIMIT = 1_000_000
 GRADIENT = Image.fromarray(np.add.outer(np.arange(24), np.arange(32) * 7).astype(np.uint8))
@@ -90,19 +90,7 @@ def test_a_transparent_colour_of_an_rgb_png_lies_over_white() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_every_exif_orientation_is_turned_upright(picture_format: str, orientation: int) -> None:
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = a_picture() if orientation == 1 else a_picture().transpose(undo[orientation])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    decoded = decode(encoded(stored, picture_format, exif=exif), LIMIT).picture
+    decoded = decode(turned(a_picture(), orientation, picture_format), LIMIT).picture
     assert decoded.size == a_picture().size
     assert np.abs(levels(decoded) - levels(a_picture())).mean() < 6
 
