@@ -81,13 +81,13 @@ def test_waiting_too_long_in_the_queue_is_the_deadline(triton: Running) -> None:
 
 
 def test_pixels_of_another_shape_are_a_failure_of_the_gateways_own(triton: Running) -> None:
-    publish_colours(triton.repository, "shapes")
-    until(lambda: served(triton, "shapes"))
+    publish_colours(triton.repository, "another_shape")
+    until(lambda: served(triton, "another_shape"))
 
     async def ask() -> type:
         backend = TritonBackend(triton.stack.grpc_address)
         try:
-            return await outcome(backend, "shapes", pixels=np.zeros((1, 9, 9, 3), np.uint8))
+            return await outcome(backend, "another_shape", pixels=np.zeros((1, 9, 9, 3), np.uint8))
         finally:
             await backend.close()
 
