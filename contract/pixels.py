@@ -1,7 +1,8 @@
 """The one piece of code that turns an RGB picture into a model's input array.
 
-It is timm's evaluation transform (`timm.data.create_transform(is_training=False)`) without torch, to the bit: pictures
-are served, calibrated and evaluated with the same pixels. Held to that by tests/unit/contract/test_pixels_timm.py.
+It is timm's evaluation transform (`timm.data.create_transform(is_training=False)`) without torch, to the bit but for
+very thin pictures: pictures are served, calibrated and evaluated with the same pixels. Held to that by
+tests/unit/contract/test_pixels_timm.py.
 """
 
 import math

@@ -78,13 +78,13 @@ def find_server(machine: Machine) -> Server:
     if (machine.system, machine.architecture) != ("Linux", "x86_64"):
         raise Unable(
             f"the embedded Triton runs on Linux x86-64, this is {machine.system} {machine.architecture}: "
-            "use the containers (docker compose up)"
+            "run NVIDIA's Triton container behind `python -m service`"
         )
     if machine.glibc is None or machine.glibc < (2, 35):
         have = "another C library" if machine.glibc is None else f"glibc {machine.glibc[0]}.{machine.glibc[1]}"
         raise Unable(
             f"the embedded Triton needs glibc 2.35 (Debian 12, Ubuntu 22.04 or newer), this system has {have}: "
-            "use the containers (docker compose up)"
+            "run NVIDIA's Triton container behind `python -m service`"
         )
     if machine.wheel is None or not machine.onnxruntime:
         missing = "nvidia-pytriton" if machine.wheel is None else "onnxruntime"
