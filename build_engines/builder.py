@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from build_engines.export import Graph, check, export
+from build_engines.export import OPSET, check, export
+from build_engines.graph import Graph
 from build_engines.plan import Plan
 from build_engines.provenance import provenance
 from build_engines.repository import Published, check_ours, publish, workspace
@@ -53,7 +54,9 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
             preprocessing=source.classifier.preprocessing,
             labels=source.labels,
             max_batch_size=plan.max_batch_size,
-            build=provenance(plan.notes, source.provenance, graph.provenance, parity.provenance),
+            build=provenance(
+                plan.notes, source.provenance, {"opset": str(OPSET), "onnx_sha256": graph.sha256}, parity.provenance
+            ),
         )
         with progress.step("publish"):
             published = publish(plan.repository, entry, graph.files, Scheduling(), reached=reached)

@@ -14,8 +14,20 @@ BuildError
 │   └── ClassesMismatchError         classes_mismatch
 ├── ExportError                      export_failed
 ├── ParityError                      parity_failed
+├── PicturesError
+│   ├── PicturesUnreadableError      pictures_unreadable
+│   ├── TooFewPicturesError          too_few_pictures
+│   └── UselessPicturesError         useless_pictures
+├── PrecisionError                   precision_failed
+├── EngineError
+│   ├── CompilerMissingError         compiler_missing
+│   └── CompileError                 compile_failed
+├── InvalidOutputError               invalid_output
 └── RepositoryError
     ├── NotOursError                 entry_not_ours
+    ├── UnknownEntryError            unknown_entry
+    ├── TargetMismatchError          target_mismatch
+    ├── LoadError                    load_failed
     └── UnwritableError              repository_unwritable
 """
 
@@ -102,6 +114,56 @@ class ParityError(BuildError):
     code = "parity_failed"
 
 
+class PicturesError(BuildError):
+    """The pictures for calibration or evaluation do not do."""
+
+
+class PicturesUnreadableError(PicturesError):
+    """There is no such folder or zip, it holds no pictures, or one of them is broken."""
+
+    code = "pictures_unreadable"
+
+
+class TooFewPicturesError(PicturesError):
+    """There are fewer pictures than a calibration can be trusted with."""
+
+    code = "too_few_pictures"
+
+
+class UselessPicturesError(PicturesError):
+    """The pictures are all alike, or show nothing."""
+
+    code = "useless_pictures"
+
+
+class PrecisionError(BuildError):
+    """The graph could not be brought to a lower precision."""
+
+    code = "precision_failed"
+
+
+class EngineError(BuildError):
+    """The graph could not be compiled."""
+
+
+class CompilerMissingError(EngineError):
+    """The compiler's library is not installed, or cannot be used on this machine."""
+
+    code = "compiler_missing"
+
+
+class CompileError(EngineError):
+    """The compiler refused the graph."""
+
+    code = "compile_failed"
+
+
+class InvalidOutputError(BuildError):
+    """A variant answers NaN, infinity, or what is no probability."""
+
+    code = "invalid_output"
+
+
 class RepositoryError(BuildError):
     """The entry cannot be published."""
 
@@ -110,6 +172,24 @@ class NotOursError(RepositoryError):
     """Something that Vitrine did not build has the entry's name."""
 
     code = "entry_not_ours"
+
+
+class UnknownEntryError(RepositoryError):
+    """There is no entry of that name, or no such version of it."""
+
+    code = "unknown_entry"
+
+
+class TargetMismatchError(RepositoryError):
+    """The repository holds engines for another TensorRT or another GPU."""
+
+    code = "target_mismatch"
+
+
+class LoadError(RepositoryError):
+    """A running Triton did not load the new version, or it answered otherwise than it was built to."""
+
+    code = "load_failed"
 
 
 class UnwritableError(RepositoryError):

@@ -5,17 +5,16 @@ Knows no timm: a model, its normalisation and its input size are all it is given
 
 # ruff: noqa: PLC0415 (torch and timm take seconds to import; `build-engines --help` does not wait for them)
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build_engines.classifier import Classifier
 from build_engines.errors import ExportError
+from build_engines.graph import Graph, describe
 from contract.config import INPUT, MODEL_FILE, OUTPUT
 
 if TYPE_CHECKING:
@@ -26,25 +25,6 @@ OPSET = 20
 SINGLE_FILE_LIMIT = 2_000_000_000
 """Bytes of weights above which they go beside the graph: protobuf's limit is 2 GiB, the graph included."""
 _CHATTY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-
-
-@dataclass(frozen=True)
-class Graph:
-    """An exported model on disk, checked."""
-
-    path: Path
-    files: tuple[Path, ...]
-    """The graph, and the file of its weights where they are beside it."""
-    size: int
-    """Bytes of all files."""
-    nodes: int
-    sha256: str
-    """Over all files."""
-
-    @property
-    def provenance(self) -> Mapping[str, str]:
-        """What the entry tells of its graph."""
-        return {"opset": str(OPSET), "onnx_sha256": self.sha256}
 
 
 def export(classifier: Classifier, folder: Path, *, single_file_limit: int = SINGLE_FILE_LIMIT) -> Graph:
@@ -80,14 +60,7 @@ def export(classifier: Classifier, folder: Path, *, single_file_limit: int = SIN
     _forget_machine(program.model)
     weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
     program.save(path, external_data=weights > single_file_limit)
-    files = tuple(sorted(folder.glob(f"{MODEL_FILE}*")))
-    return Graph(
-        path=path,
-        files=files,
-        size=sum(file.stat().st_size for file in files),
-        nodes=len(program.model.graph),
-        sha256=_sha256(files),
-    )
+    return describe(path)
 
 
 def check(graph: Graph, classifier: Classifier) -> None:
@@ -189,15 +162,6 @@ def _forget_machine(model: Any) -> None:
 def _signature(tensor: Any) -> tuple[str, int, list[str | int]]:
     kind = tensor.type.tensor_type
     return str(tensor.name), int(kind.elem_type), [dim.dim_param or int(dim.dim_value) for dim in kind.shape.dim]
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _last_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Untrusted bytes to an RGB picture: formats, limits, orientation, colour modes. Knows no model and no HTTP.
+"""Untrusted bytes to an RGB picture: formats and limits. Knows no model and no HTTP.
 
 Content decides what a picture is; its name and media type are never looked at.
 """
@@ -6,10 +6,9 @@ Content decides what a picture is; its name and media type are never looked at.
 import io
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
+from contract.colours import is_transparent, upright_rgb
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -19,7 +18,6 @@ FIRST_FRAME_ONLY = "first_frame_only: the picture has several frames; the first 
 ALPHA_OVER_WHITE = "alpha_over_white: the picture is transparent; it was laid over white"
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
-_ORIENTATION = 0x0112  # EXIF 2.32, table 4: 1 is upright
 
 # Pillow's own pixel limit is a global of the process; the one in the settings is checked in its place.
 Image.MAX_IMAGE_PIXELS = None
@@ -61,57 +59,12 @@ def decode(content: bytes, max_pixels: int) -> Decoded:
     try:
         warnings = [FIRST_FRAME_ONLY] if getattr(picture, "is_animated", False) else []
         picture.load()
-        if _is_transparent(picture):
+        if is_transparent(picture):
             warnings.append(ALPHA_OVER_WHITE)
-        return Decoded(to_rgb(_upright(picture)), tuple(warnings))
+        return Decoded(upright_rgb(picture), tuple(warnings))
     except Exception as error:  # as above
         raise CorruptImage("the picture is truncated or corrupt") from error
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode Pillow reads, as 8-bit RGB: transparency over white, deeper samples scaled and not clipped."""
-    if picture.mode == "RGB" and "transparency" not in picture.info:
-        return picture
-    if _is_transparent(picture):
-        layer = picture.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(picture)).convert("RGB")
-    if picture.mode == "LAB":
-        return _lab_to_rgb(picture)
-    return picture.convert("RGB")
-
-
 def _looks_like_picture(content: bytes) -> bool:
     return content.startswith(_MAGIC) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
-
-
-def _is_transparent(picture: Image.Image) -> bool:
-    return picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    if picture.getexif().get(_ORIENTATION, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
-
-
-def _to_eight_bits(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Grey levels of modes I;16*, I and F as uint8. Integers are 16-bit samples unless larger ones appear."""
-    levels = np.asarray(picture).astype(np.float64)
-    if picture.mode == "F":
-        white = 1.0 if levels.max(initial=0.0) <= 1.0 else 255.0
-    else:
-        white = 65_535.0 if levels.max(initial=0.0) <= 65_535 else 4_294_967_295.0
-    eight_bits: npt.NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(levels) / white, 0, 1) * 255).astype(np.uint8)
-    return eight_bits
-
-
-def _lab_to_rgb(picture: Image.Image) -> Image.Image:
-    rgb = ImageCms.profileToProfile(
-        picture, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    if rgb is None:
-        raise ValueError("no conversion from LAB")
-    return rgb

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.export import Graph, export
+from build_engines.export import export
+from build_engines.graph import Graph
 from build_engines.plan import Plan
 from build_engines.source import Source, load_source
 

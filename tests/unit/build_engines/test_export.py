@@ -14,7 +14,8 @@ from torch import nn
 
 from build_engines.classifier import Classifier
 from build_engines.errors import ExportError
-from build_engines.export import OPSET, Graph, check, export
+from build_engines.export import OPSET, check, export
+from build_engines.graph import Graph
 from build_engines.source import Source
 from contract.spec import Preprocessing
 from tests.unit.build_engines.architectures import Linear
