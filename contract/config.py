@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -15,34 +16,74 @@ INPUT = "image"
 OUTPUT = "probabilities"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
+ENGINE_FILE = "model.plan"
 CONFIG_FILE = "config.pbtxt"
 
 _HEADER = "# Written by build-engines from the entry's contract (docs/contract.md). Rebuild it rather than edit it.\n"
+
+
+class Runtime(Enum):
+    """What runs an entry."""
+
+    ONNXRUNTIME = "onnxruntime"
+    """ONNX Runtime on a CPU: `model.onnx`."""
+    TENSORRT = "tensorrt"
+    """TensorRT on a GPU: `model.plan`."""
+
+    @property
+    def model_file(self) -> str:
+        """What a version's folder holds."""
+        return ENGINE_FILE if self is Runtime.TENSORRT else MODEL_FILE
+
+
+QUEUE_DELAY_US = {Runtime.ONNXRUNTIME: 0, Runtime.TENSORRT: 10_000}
+"""How long Triton waits for a batch to fill, unless it is told. On a CPU a window only added latency: while one batch
+computes, the next one gathers by itself."""
 
 
 @dataclass(frozen=True)
 class Scheduling:
     """How Triton queues and batches requests for an entry: choices of the operator, not of the model.
 
-    The defaults are for ONNX on a CPU. A batching window only added latency there: while one batch computes, the
-    next one gathers by itself. There is no queue policy to set, because any made Triton 2.51 stall for 500 ms at a
-    time (docs/decisions/0004-no-queue-policy.md); the gateway bounds what is in flight.
+    There is no queue policy unless one is asked for, of engines neither: with any, Triton fetches no batch ahead, and
+    2.51 stalled for 500 ms at a time (docs/decisions/0004-no-queue-policy.md). The gateway bounds what is in flight.
     """
 
-    max_queue_delay_us: int = 0
+    max_queue_delay_us: int | None = None
+    """`QUEUE_DELAY_US` where it is None."""
     instances: int = 1
+    max_queue_size: int = 0
+    """Requests that may wait in Triton; more are rejected. 0 for no bound."""
+    queue_timeout_us: int = 0
+    """How long a request may wait in Triton before it is rejected. 0 for ever."""
 
 
-def write_config(entry: Entry, scheduling: Scheduling) -> ModelConfig:
-    """The `ModelConfig` of an ONNX entry that runs on a CPU."""
+def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtime.ONNXRUNTIME) -> ModelConfig:
+    """The `ModelConfig` of an entry that `runtime` runs."""
     preprocessing = entry.preprocessing
     dims = [preprocessing.height, preprocessing.width, 3]
-    config = ModelConfig(name=entry.name, backend="onnxruntime", max_batch_size=entry.max_batch_size)
+    config = ModelConfig(name=entry.name, max_batch_size=entry.max_batch_size)
     config.input.add(name=INPUT, data_type="TYPE_UINT8", dims=dims)
     config.output.add(name=OUTPUT, data_type="TYPE_FP32", dims=[entry.classes], label_filename=LABELS_FILE)
-    config.instance_group.add(count=scheduling.instances, kind="KIND_CPU")
-    config.dynamic_batching.max_queue_delay_microseconds = scheduling.max_queue_delay_us
+    if runtime is Runtime.TENSORRT:
+        config.platform = "tensorrt_plan"
+        config.instance_group.add(count=scheduling.instances, kind="KIND_GPU")
+        # Triton captures a graph for each of the sizes below, and runs other sizes without one.
+        config.optimization.cuda.graphs = True
+    else:
+        config.backend = "onnxruntime"
+        config.instance_group.add(count=scheduling.instances, kind="KIND_CPU")
+    delay = scheduling.max_queue_delay_us
+    config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US[runtime] if delay is None else delay
+    if scheduling.max_queue_size or scheduling.queue_timeout_us:
+        policy = config.dynamic_batching.default_queue_policy
+        policy.timeout_action = policy.REJECT
+        policy.max_queue_size = scheduling.max_queue_size
+        policy.default_timeout_microseconds = scheduling.queue_timeout_us
     for size in sorted({1, entry.max_batch_size}):
+        if runtime is Runtime.TENSORRT:
+            spec = config.optimization.cuda.graph_spec.add(batch_size=size)
+            spec.input[INPUT].dim.extend(dims)
         warmup = config.model_warmup.add(name=f"batch of {size}", batch_size=size)
         warmup.inputs[INPUT].data_type = config.input[0].data_type
         warmup.inputs[INPUT].dims.extend(dims)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 NEEDS = {
-    "torch": ["unit/build_engines", "unit/training", "unit/contract/test_pixels_timm.py"],
+    "torch": ["gpu", "unit/build_engines", "unit/training", "unit/contract/test_pixels_timm.py"],
     "fastapi": ["unit/service", "unit/test_docs.py"],
     "pytriton": ["unit/embedded", "integration", "unit/benchmarks"],
 }

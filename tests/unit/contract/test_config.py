@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from contract.config import Scheduling, from_pbtxt, read_config, to_pbtxt, write_config
+from contract.config import Runtime, Scheduling, from_pbtxt, read_config, to_pbtxt, write_config
 from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -27,15 +27,19 @@ BORDER = Entry(
 )
 
 
+@pytest.mark.parametrize("runtime", Runtime)
 @pytest.mark.parametrize("entry", [PLAIN, BORDER], ids=lambda entry: entry.name)
-def test_an_entry_survives_text_and_wire(entry: Entry) -> None:
-    config = write_config(entry, Scheduling())
+def test_an_entry_survives_text_and_wire(entry: Entry, runtime: Runtime) -> None:
+    config = write_config(entry, Scheduling(), runtime)
     assert read_config(from_pbtxt(to_pbtxt(config))) == entry
     assert read_config(ModelConfig.FromString(config.SerializeToString())) == entry
 
 
-def test_the_written_file_is_the_golden_one() -> None:
-    assert to_pbtxt(write_config(PLAIN, Scheduling())) == (GOLDEN / "plain.pbtxt").read_text()
+@pytest.mark.parametrize(
+    ("file", "runtime"), [("plain.pbtxt", Runtime.ONNXRUNTIME), ("engine.pbtxt", Runtime.TENSORRT)]
+)
+def test_the_written_file_is_the_golden_one(file: str, runtime: Runtime) -> None:
+    assert to_pbtxt(write_config(PLAIN, Scheduling(), runtime)) == (GOLDEN / file).read_text()
 
 
 def test_scheduling_becomes_tritons_own_fields() -> None:
@@ -46,6 +50,49 @@ def test_scheduling_becomes_tritons_own_fields() -> None:
     assert config.instance_group[0].count == 2
     assert [warmup.batch_size for warmup in config.model_warmup] == [1, 32]
     assert [warmup.batch_size for warmup in write_config(BORDER, scheduling).model_warmup] == [1]
+
+
+def test_an_engine_runs_on_a_gpu_with_a_graph_for_each_size_it_is_warmed_up_for() -> None:
+    config = write_config(PLAIN, Scheduling(instances=2), Runtime.TENSORRT)
+    assert (config.platform, config.backend) == ("tensorrt_plan", "")
+    assert [(group.kind, group.count) for group in config.instance_group] == [(config.instance_group[0].KIND_GPU, 2)]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 10_000
+    assert config.optimization.cuda.graphs
+    graphs = [(spec.batch_size, list(spec.input["image"].dim)) for spec in config.optimization.cuda.graph_spec]
+    assert graphs == [(warmup.batch_size, [224, 224, 3]) for warmup in config.model_warmup]
+    assert [batch for batch, _ in graphs] == [1, 32]
+    assert len(write_config(BORDER, Scheduling(), Runtime.TENSORRT).optimization.cuda.graph_spec) == 1
+
+
+def test_an_onnx_entry_knows_no_gpu() -> None:
+    config = write_config(PLAIN, Scheduling(), Runtime.ONNXRUNTIME)
+    assert (config.platform, config.backend) == ("", "onnxruntime")
+    assert config.instance_group[0].kind == config.instance_group[0].KIND_CPU
+    assert not config.HasField("optimization")
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_a_window_that_is_asked_for_is_the_one(runtime: Runtime) -> None:
+    for delay in (0, 700):
+        config = write_config(PLAIN, Scheduling(max_queue_delay_us=delay), runtime)
+        assert config.dynamic_batching.max_queue_delay_microseconds == delay
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_there_is_a_queue_policy_only_where_one_is_asked_for(runtime: Runtime) -> None:
+    assert not write_config(PLAIN, Scheduling(), runtime).dynamic_batching.HasField("default_queue_policy")
+    policy = write_config(PLAIN, Scheduling(max_queue_size=64), runtime).dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (64, 0)
+    assert policy.timeout_action == policy.REJECT
+    policy = write_config(PLAIN, Scheduling(queue_timeout_us=5_000), runtime).dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (0, 5_000)
+
+
+def test_each_runtime_has_a_model_file_of_the_name_that_triton_looks_for() -> None:
+    assert {runtime.name: runtime.model_file for runtime in Runtime} == {
+        "ONNXRUNTIME": "model.onnx",
+        "TENSORRT": "model.plan",
+    }
 
 
 def test_a_configuration_without_our_schema_is_not_ours() -> None:
