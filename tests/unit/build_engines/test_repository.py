@@ -65,6 +65,7 @@ def test_a_new_entry_is_published_whole(repository: Path) -> None:
     assert tree(repository).keys() == {
         "pets",
         "pets/1",
+        "pets/1/config.pbtxt",
         "pets/1/model.onnx",
         "pets/config.pbtxt",
         "pets/labels.txt",
@@ -92,11 +93,12 @@ def test_the_next_version_leaves_the_others_as_they_are(repository: Path) -> Non
 
 def test_several_files_of_a_version_stay_together(repository: Path) -> None:
     with workspace(repository) as work:
-        files = [work / "model.onnx", work / "model.onnx.data"]
+        files = [work / name for name in ("model.onnx", "model.onnx.data", "report.json", "report.png")]
         for file in files:
             file.write_text(file.name)
         publish(repository, entry(), files, Scheduling())
-    assert sorted(file.name for file in (repository / "pets" / "1").iterdir()) == ["model.onnx", "model.onnx.data"]
+    names = sorted(file.name for file in (repository / "pets" / "1").iterdir())
+    assert names == ["config.pbtxt", "model.onnx", "model.onnx.data", "report.json", "report.png"]
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
@@ -138,6 +140,16 @@ def test_builders_at_once_publish_different_whole_versions(repository: Path) -> 
     assert [child.name for child in repository.parent.iterdir()] == ["models"]
 
 
+def test_a_version_keeps_the_configuration_that_it_was_published_with(repository: Path) -> None:
+    texts = []
+    for value in (entry("one"), entry("two", ("cat", "dog", "cow"))):
+        published = add(repository, value=value)
+        texts.append((repository / "pets" / "config.pbtxt").read_text())
+    assert published == Published(repository / "pets", 2, previous=1)
+    assert [(repository / "pets" / number / "config.pbtxt").read_text() for number in ("1", "2")] == texts
+    assert texts[0] != texts[1]
+
+
 def test_a_living_builders_work_is_left_alone(repository: Path) -> None:
     with workspace(repository) as work:
         (work / "model.onnx").write_text("slow")
@@ -151,10 +163,23 @@ def test_a_filesystem_without_exchange_gets_its_version_first(repository: Path, 
     (tmp_path / "staged" / "2").mkdir()
     (tmp_path / "staged" / "labels.txt").write_text("cat\ncow\n")
     steps: list[str] = []
-    replace_piecewise(tmp_path / "staged", repository / "pets", 2, steps.append)
+    replace_piecewise(tmp_path / "staged", repository / "pets", steps.append)
     assert steps == ["version moved", "labels.txt moved", "config.pbtxt moved"]
     assert versions(repository / "pets") == [1, 2]
     assert (repository / "pets" / "labels.txt").read_text() == "cat\ncow\n"
+
+
+def test_a_filesystem_without_exchange_loses_versions_last(repository: Path, tmp_path: Path) -> None:
+    for content in ("one", "two", "three"):
+        add(repository, content)
+    shutil.copytree(repository / "pets", tmp_path / "staged")
+    shutil.rmtree(tmp_path / "staged" / "1")
+    (repository / "pets" / "2" / "config.pbtxt").unlink()
+    wanted = tree(tmp_path / "staged")
+    steps: list[str] = []
+    replace_piecewise(tmp_path / "staged", repository / "pets", steps.append)
+    assert steps == ["labels.txt moved", "config.pbtxt moved", "version removed"]
+    assert tree(repository / "pets") == wanted
 
 
 @pytest.mark.parametrize("kind", ["foreign", "broken", "bare", "file", "link"])
