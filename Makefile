@@ -24,7 +24,7 @@ check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and loo
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/ruff check .
 	.venv/test/bin/mypy contract service embedded benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/*.py tests/integration tests/*.py
-	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training
+	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 
 format: .venv/test/.installed ## Format the code and mend what ruff can

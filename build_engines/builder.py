@@ -1,63 +1,121 @@
-"""A build, from plan to published entry: the steps in order, each of which takes values and gives values."""
+"""A build, from plan to published entries: every variant is made, verified and judged before the first is published."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timezone
 
-from build_engines.export import OPSET, check, export
-from build_engines.graph import Graph
+from build_engines import report as reports
+from build_engines.machine import this_machine
+from build_engines.pictures import PictureSet
 from build_engines.plan import Plan
-from build_engines.provenance import provenance
-from build_engines.repository import Published, check_ours, publish, workspace
-from build_engines.source import load_source
-from build_engines.verify import Parity, verify
-from contract.config import Scheduling
-from contract.spec import Entry
+from build_engines.publishing import inputs_of, let_load, publish_variant
+from build_engines.report import Outcome, PictureWords, Report, VariantReport
+from build_engines.repository import check_ours, newest_inputs, workspace
+from build_engines.variants import Precision
+from build_engines.workshop import GATE, Progress, Verified, Workshop
 
 
-class Progress(Protocol):
-    """Who is told how a build goes."""
+def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = lambda _: None) -> Report:
+    """Carry out `plan`. What the gate refuses is not published, and the report says why.
 
-    def step(self, name: str) -> AbstractContextManager[None]:
-        """Surrounds the step `name`."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """What came of a build."""
-
-    entry: Entry
-    published: Published
-    graph: Graph
-    parity: Parity
-
-
-def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = lambda _: None) -> Built:
-    """Carry out `plan`.
+    `reached` is told each step that is done; a test ends the process there.
 
     Raises:
         BuildError: the plan was refused, or a step failed; the repository is as it was.
     """
-    with workspace(plan.repository) as work:
-        check_ours(plan.repository, plan.entry_name)
-        with progress.step("source"):
-            source = load_source(plan)
-        with progress.step("export"):
-            graph = export(source.classifier, work)
-        with progress.step("check"):
-            check(graph, source.classifier)
-        with progress.step("verify"):
-            parity = verify(graph.path, source.classifier, plan.max_batch_size)
-        entry = Entry(
-            name=plan.entry_name,
-            preprocessing=source.classifier.preprocessing,
-            labels=source.labels,
-            max_batch_size=plan.max_batch_size,
-            build=provenance(
-                plan.notes, source.provenance, {"opset": str(OPSET), "onnx_sha256": graph.sha256}, parity.provenance
-            ),
-        )
-        with progress.step("publish"):
-            published = publish(plan.repository, entry, graph.files, Scheduling(), reached=reached)
-    return Built(entry, published, graph, parity)
+    with workspace(plan.repository):  # Refuses early a repository that could not be published into.
+        for precision in plan.precisions:
+            check_ours(plan.repository, plan.entry_name(precision))
+    workshop = Workshop(plan, progress, reached)
+    verified = {}
+    for precision, each in _variants(plan, workshop):
+        _ = each.report  # Made and measured here.
+        verified[precision] = each
+    report = _report(plan, workshop, verified)
+    done = []
+    for variant in report.variants:
+        if variant.outcome is Outcome.PUBLISHED:
+            with progress.step(f"{variant.precision.value} publish"):
+                published = publish_variant(workshop, verified[variant.precision], variant, report)
+            if plan.load:
+                with progress.step(f"{variant.precision.value} load"):
+                    let_load(workshop, verified[variant.precision], published)
+            done.append(dataclasses.replace(variant, version=published.version))
+        else:
+            done.append(variant)
+    report = dataclasses.replace(report, variants=tuple(done))
+    reports.write(report, plan.reports / plan.base_name)
+    workshop.cache.shrink()
+    return report
+
+
+def foresee(plan: Plan) -> list[tuple[Precision, str]]:
+    """What `build` would do for each precision, as far as it is known without doing it."""
+    workshop = Workshop(plan, _Silent(), lambda _: None)
+    known = []
+    for precision, variant in _variants(plan, workshop):
+        if not variant.step.done:
+            known.append((precision, "to build"))
+            continue
+        found = _settled(plan, variant)
+        words = {Outcome.UNCHANGED: "as before", Outcome.PUBLISHED: "to publish", Outcome.REFUSED: "refused before"}
+        known.append((precision, words[found.outcome]))
+    return known
+
+
+def _variants(plan: Plan, workshop: Workshop) -> Iterator[tuple[Precision, Verified]]:
+    """Every variant, the highest precision first: the next lower ones must beat what passed."""
+    # FP32 is there in any case: the others are made from it.
+    passed = [Precision.FP32]
+    for precision in [each for each in Precision if each in plan.precisions]:
+        baseline = next((each for each in precision.higher if each in passed), None)
+        variant = workshop.verified(precision, baseline)
+        yield precision, variant
+        if not variant.step.done or variant.report.outcome is Outcome.PUBLISHED:
+            passed.append(precision)
+
+
+def _settled(plan: Plan, variant: Verified) -> VariantReport:
+    """The variant's report with what becomes of it."""
+    found = variant.report
+    if plan.force and found.outcome is Outcome.REFUSED:
+        found = dataclasses.replace(found, outcome=Outcome.PUBLISHED, forced=True)
+    if found.outcome is Outcome.PUBLISHED:
+        version, inputs = newest_inputs(plan.repository / found.entry)
+        if inputs == inputs_of(plan, variant, found):
+            found = dataclasses.replace(found, outcome=Outcome.UNCHANGED, version=version)
+    return found
+
+
+def _report(plan: Plan, workshop: Workshop, verified: Mapping[Precision, Verified]) -> Report:
+    variants = []
+    for precision, variant in verified.items():
+        steps = {title: spent for title, spent in workshop.seconds.items() if title.startswith(precision.value)}
+        variants.append(dataclasses.replace(_settled(plan, variant), seconds=steps))
+    return Report(
+        model=plan.model,
+        entry=plan.base_name,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        max_batch_size=plan.max_batch_size,
+        machine=this_machine(),
+        gate=GATE,
+        calibration=_words(workshop.calibration),
+        evaluation=_words(workshop.evaluation),
+        variants=tuple(variants),
+    )
+
+
+def _words(pictures: PictureSet | None) -> PictureWords | None:
+    return PictureWords(pictures.origin, len(pictures), pictures.sha256) if pictures else None
+
+
+class _Silent:
+    """A `Progress` that nobody watches."""
+
+    def step(self, _name: str, /) -> AbstractContextManager[None]:
+        """See `Progress.step`."""
+        return nullcontext()
+
+    def kept(self, _name: str, /) -> None:
+        """See `Progress.kept`."""

@@ -8,20 +8,24 @@ Knows no ONNX and no repository.
 import difflib
 import hashlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build_engines.checkpoint import Checkpoint, check_fit, read_checkpoint
 from build_engines.classifier import Classifier
 from build_engines.errors import (
+    CheckpointUnreadableError,
     ClassesMismatchError,
     RegistrationError,
     UnknownModelError,
     UnsupportedModelError,
 )
+from build_engines.graph import sha256
 from build_engines.hub import pretrained
 from build_engines.labels import known_labels, read_labels
 from build_engines.plan import Plan
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 SEED = 0
 """Of random weights, so that builds repeat."""
+_LIBRARIES = ("torch", "timm", "onnx", "onnxscript")
+"""What else decides what a plan's model becomes."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,26 @@ def load_source(plan: Plan) -> Source:
     )
 
 
+def source_key(plan: Plan) -> dict[str, object]:
+    """Everything that decides what `load_source` and the exporter give, found without torch.
+
+    Raises:
+        SourceError: a file or module that the plan names does not exist.
+    """
+    if plan.checkpoint and not plan.checkpoint.is_file():
+        raise CheckpointUnreadableError(f"there is no checkpoint {plan.checkpoint}")
+    return {
+        "model": plan.model,
+        "num_classes": plan.num_classes,
+        "pretrained": plan.pretrained,
+        "checkpoint": sha256((plan.checkpoint,)) if plan.checkpoint else "",
+        "labels": read_labels(plan.labels) if plan.labels else "",
+        "register": [sha256((_module_file(module),)) for module in plan.register],
+        "versions": {library: version(library) for library in _LIBRARIES},
+        "seed": SEED,
+    }
+
+
 def weights_sha256(model: "nn.Module") -> str:
     """The SHA-256 over the state dict in order of names: each name, type, shape and bytes.
 
@@ -113,10 +139,25 @@ def weights_sha256(model: "nn.Module") -> str:
     return digest.hexdigest()
 
 
-def _register(module: str) -> None:
+def _module_file(module: str) -> Path:
+    _look_here()
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise RegistrationError(f"--register {module}: there is no such module on PYTHONPATH or in the current folder")
+    return Path(spec.origin)
+
+
+def _look_here() -> None:
     # A console script's sys.path starts at its own folder, not at the current one.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
+
+
+def _register(module: str) -> None:
+    _look_here()
     try:
         importlib.import_module(module)
     except Exception as error:

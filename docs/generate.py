@@ -42,7 +42,7 @@ def pages() -> dict[Path, str]:
     }
 
 
-COMMANDS = ("--help", "build --help")
+COMMANDS = ("--help", "build --help", "apply --help", "rollback --help", "prune --help")
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:

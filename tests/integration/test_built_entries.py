@@ -4,6 +4,7 @@ Builds in the builder's environment (`make test` sets it up), since that is wher
 """
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.skipif(not BUILDER.exists(), reason="needs .venv/build,
 @pytest.mark.parametrize("name", MODELS)
 def test_a_built_entry_appears_and_answers_as_torch_does(name: str, stack: Running, tmp_path: Path) -> None:
     command = ["build", name, "--no-pretrained", "--max-batch-size", "4", "--repository", str(stack.repository)]
+    command += ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
     built = subprocess.run([BUILDER / "build-engines", *command], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
 
@@ -55,3 +57,34 @@ def test_a_built_entry_appears_and_answers_as_torch_does(name: str, stack: Runni
     assert np.abs(probabilities - np.array(expected)).max() <= 1e-4
     # Random weights answer nearly 1/1000 for every class, so the logarithms say more.
     assert np.abs(np.log(probabilities) - np.log(expected)).max() <= 1e-3
+
+
+SMALL = ["build", "linear_8", "--register", "tests.unit.build_engines.architectures", "--no-pretrained"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> list[str]:
+    """The command that builds one linear layer."""
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    return [*SMALL, "--labels", str(tmp_path / "labels.txt"), "--cache", str(tmp_path), "--reports", str(tmp_path)]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([BUILDER / "build-engines", *command], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_a_running_triton_loads_what_was_built(small: list[str], triton: Running) -> None:
+    stack = triton.stack
+    built = run([*small, "--repository", str(triton.repository), "--load", stack.grpc_address])
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "fp32 load" in built.stdout
+
+
+def test_a_version_that_no_triton_loads_is_withdrawn(small: list[str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+        built = run([*small, "--repository", str(tmp_path / "models"), "--load", nobody])
+    assert built.returncode == 2
+    assert "[load_failed]" in built.stderr
+    assert not (tmp_path / "models" / "linear_8").exists()

@@ -24,11 +24,15 @@ class Silent:
 
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self.kept_steps: list[str] = []
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self.steps.append(name)
         yield
+
+    def kept(self, name: str) -> None:
+        self.kept_steps.append(name)
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +54,8 @@ def small(tmp_path: Path) -> Plan:
         labels=tmp_path / "pets.txt",
         max_batch_size=4,
         register=("tests.unit.build_engines.architectures",),
+        cache=tmp_path / "cache",
+        reports=tmp_path / "reports",
     )
 
 

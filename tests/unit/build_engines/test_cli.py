@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,13 @@ def test_help_teaches_and_does_not_wait_for_torch() -> None:
 def test_a_build_is_summed_up(plan_arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(plan_arguments) == 0
     out = capsys.readouterr().out
-    assert "Published linear_8 version 1" in out
-    assert "uint8 [batch, 8, 8, 3], batches up to 4" in out
+    assert "published as version 1" in out
     assert "/v1/models/linear_8/classify" in out
-    assert [line.split()[0] for line in out.splitlines()[:5]] == ["source", "export", "check", "verify", "publish"]
+    assert [line.split()[:2] for line in out.splitlines()[:4]][1:] == [
+        ["export", out.splitlines()[1].split()[1]],
+        ["fp32", "verify"],
+        ["fp32", "publish"],
+    ]
     assert "\x1b" not in out
 
 
@@ -40,6 +44,9 @@ def test_a_build_is_summed_up(plan_arguments: list[str], capsys: pytest.CaptureF
         (["--note", "a=1", "--note", "a=2"], "[invalid_plan]"),
         (["--num-classes", "ten"], "invalid int value"),
         (["--name", "a/b"], "[invalid_plan]"),
+        (["--precision", "int4"], "[invalid_plan]"),
+        (["--precision", "int8"], "[invalid_plan]"),
+        (["--compiler", "tensorrt"], "[compiler_missing]"),
     ],
 )
 def test_a_refusal_is_one_message_and_code_2(
@@ -60,4 +67,43 @@ def plan_arguments(small: Plan) -> list[str]:
     return [
         *("build", small.model, "--register", *small.register, "--no-pretrained", "--labels", str(small.labels)),
         *("--repository", str(small.repository), "--max-batch-size", "4"),
+        *("--cache", str(small.cache), "--reports", str(small.reports)),
     ]
+
+
+def test_what_is_published_is_listed_rolled_back_and_pruned(
+    plan_arguments: list[str], small: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: str) -> str:
+        assert main([*arguments, "--repository", str(small.repository)]) == 0
+        return capsys.readouterr().out
+
+    assert main(plan_arguments) == 0
+    assert main([*plan_arguments, "--instances", "2"]) == 0
+    capsys.readouterr()
+    assert "version 2 of 1, 2" in said("list")
+    assert "uint8 [batch, 8, 8, 3], batches up to 4" in said("inspect", "linear_8")
+    assert "version 1 is served now, before it was 2" in said("rollback", "linear_8")
+    assert "no version is old enough" in said("prune", "linear_8", "--keep", "1")
+    assert "version 2 is served now" in said("rollback", "linear_8", "--to", "2")
+    assert "versions gone: 1" in said("prune", "--keep", "1")
+    assert main(["inspect", "nothing", "--repository", str(small.repository)]) == 2
+    assert "[unknown_entry]" in capsys.readouterr().err
+
+
+def test_the_doctor_says_what_can_be_built(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "TensorRT for RTX" in capsys.readouterr().out
+
+
+def test_a_file_of_plans_is_applied_and_then_left_alone(
+    small: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models.toml").write_text(
+        'repository = "models"\ncache = "cache"\nreports = "reports"\n[[model]]\nmodel = "linear_8"\n'
+        f'register = ["{small.register[0]}"]\npretrained = false\nlabels = "pets.txt"\n'
+    )
+    apply = ["apply", str(tmp_path / "models.toml")]
+    for words in ("to build", "published as version 1", "as before"):
+        assert main([*apply, "--dry-run"] if words == "to build" else apply) == 0
+        assert words in capsys.readouterr().out

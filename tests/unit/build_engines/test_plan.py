@@ -7,13 +7,14 @@ import pytest
 
 from build_engines.errors import PlanError
 from build_engines.plan import Plan
+from build_engines.variants import Precision
 
 HERE = Path()
 
 
-def test_the_entrys_name_is_timms_with_its_tag() -> None:
-    assert Plan("resnet50.a1_in1k", HERE).entry_name == "resnet50.a1_in1k"
-    assert Plan("resnet50.a1_in1k", HERE, name="birds").entry_name == "birds"
+def test_an_entrys_name_is_timms_with_its_tag_and_the_precision() -> None:
+    assert Plan("resnet50.a1_in1k", HERE).entry_name(Precision.FP32) == "resnet50.a1_in1k"
+    assert Plan("resnet50.a1_in1k", HERE, name="birds").entry_name(Precision.INT8) == "birds_int8"
 
 
 @pytest.mark.parametrize(
@@ -25,10 +26,21 @@ def test_the_entrys_name_is_timms_with_its_tag() -> None:
         ({"checkpoint": HERE / "x.pth", "pretrained": False}, "exclude each other"),
         ({"num_classes": 0}, "--num-classes must be at least 1"),
         ({"max_batch_size": 0}, "--max-batch-size must be at least 1"),
+        ({"instances": 0}, "--instances must be at least 1"),
+        ({"workspace_mib": 0}, "--workspace-mib must be at least 1"),
+        ({"max_queue_delay_us": -1}, "--max-queue-delay-us must be at least 0"),
+        ({"opt_batch_size": 64}, "--opt-batch-size 64 is larger than --max-batch-size 32"),
+        ({"precisions": ()}, "at least one"),
+        ({"precisions": (Precision.FP32, Precision.FP32)}, "at most once"),
+        ({"precisions": (Precision.FP16, Precision.INT8)}, "fp16 and int8 must see real pictures"),
+        ({"precisions": (Precision.FP8,), "calibration": HERE}, "fp8 needs a GPU"),
+        ({"calibration_method": "percentile"}, "one of entropy, max"),
+        ({"keep_fp16": "all"}, "one of none, auto"),
         ({"notes": {"Top 1": "87"}}, "key of a --note"),
         ({"notes": {"accuracy.top1": " "}}, "value of --note accuracy.top1"),
         ({"notes": {"accuracy.top1": "87\n"}}, "value of --note accuracy.top1"),
         ({"notes": {"weights": "mine"}}, "build.weights is the builder's own"),
+        ({"notes": {"measured.top1": "0"}}, "builder's own"),
         ({"notes": {"parity.max_abs_diff": "0"}}, "builder's own"),
     ],
 )

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from build_engines.errors import ParityError
-from build_engines.export import Graph
+from build_engines.graph import Graph
+from build_engines.parity import compare, measure, pictures
 from build_engines.source import Source
-from build_engines.verify import compare, pictures, verify
 from contract.spec import Preprocessing
 
 EVEN = np.full((1, 4), 0.25, dtype=np.float32)
@@ -21,7 +21,7 @@ def rows(*values: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 def test_a_graph_answers_what_its_model_answers(graph: Graph, source: Source) -> None:
-    parity = verify(graph.path, source.classifier, max_batch_size=5)
+    parity = measure(graph.path, source.classifier, max_batch_size=5)
     assert parity.batches == (1, 2, 5)
     assert parity.max_abs_diff < 1e-5
     assert parity.max_log_diff < 1e-4
@@ -29,7 +29,7 @@ def test_a_graph_answers_what_its_model_answers(graph: Graph, source: Source) ->
 
 
 def test_a_batch_of_one_can_be_the_largest(graph: Graph, source: Source) -> None:
-    assert verify(graph.path, source.classifier, max_batch_size=1).batches == (1,)
+    assert measure(graph.path, source.classifier, max_batch_size=1).batches == (1,)
 
 
 class Shifted(nn.Module):
@@ -50,13 +50,13 @@ class Shifted(nn.Module):
 def test_another_model_is_refused(graph: Graph, source: Source, by: float, message: str) -> None:
     other = dataclasses.replace(source.classifier, model=Shifted(source.classifier.model, by))
     with pytest.raises(ParityError, match=message):
-        verify(graph.path, other, max_batch_size=2)
+        measure(graph.path, other, max_batch_size=2)
 
 
 def test_another_normalisation_is_refused(graph: Graph, source: Source) -> None:
     other = dataclasses.replace(source.classifier, mean=(0.5, 0.5, 0.5))
     with pytest.raises(ParityError, match="answers otherwise"):
-        verify(graph.path, other, max_batch_size=2)
+        measure(graph.path, other, max_batch_size=2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

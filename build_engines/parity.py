@@ -52,7 +52,7 @@ class Parity:
         }
 
 
-def verify(path: Path, classifier: Classifier, max_batch_size: int) -> Parity:
+def measure(path: Path, classifier: Classifier, max_batch_size: int) -> Parity:
     """Compare the graph in `path` with `classifier` at batch 1, 2 and `max_batch_size`.
 
     Raises:
@@ -68,7 +68,7 @@ def verify(path: Path, classifier: Classifier, max_batch_size: int) -> Parity:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for batch in batches:
             images = pictures(batch, classifier.preprocessing)
-            answers.append((_reference(classifier, images), session.run([OUTPUT], {INPUT: images})[0]))
+            answers.append((reference(classifier, images), session.run([OUTPUT], {INPUT: images})[0]))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ParityError(f"ONNX Runtime {onnxruntime.__version__} cannot run the graph: {error}") from error
     return compare(answers, batches)
@@ -122,11 +122,14 @@ def pictures(count: int, preprocessing: Preprocessing) -> Pictures:
     return np.stack(images)
 
 
-def _reference(classifier: Classifier, images: Pictures) -> Probabilities:
+def reference(classifier: Classifier, images: Pictures, *, batch: int = 32) -> Probabilities:
+    """The model's own answers in torch, FP32: uint8 `[N, height, width, 3]` to float32 `[N, classes]`."""
     import torch
 
-    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(levels).view(1, 3, 1, 1) for levels in (classifier.mean, classifier.std))
+    rows = []
     with torch.inference_mode():
-        probabilities: Probabilities = torch.softmax(classifier.model((scaled - mean) / std), dim=-1).numpy()
-    return probabilities
+        for start in range(0, len(images), batch):
+            scaled = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 255
+            rows.append(torch.softmax(classifier.model((scaled - mean) / std), dim=-1).numpy())
+    return np.concatenate(rows)

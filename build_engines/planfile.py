@@ -1,0 +1,119 @@
+"""A file of plans (TOML), for `build-engines apply`: what a repository shall hold, in a form that is kept and reviewed.
+
+    repository = "model_repository"
+
+    [defaults]
+    calibration = "pictures.zip/train"
+
+    [[model]]
+    model = "vit_small_patch16_224"
+    name = "flowers"
+    checkpoint = "flowers.safetensors"
+    labels = "flowers.txt"
+    precisions = ["fp32", "int8"]
+
+The keys are the fields of `Plan`. Paths are relative to the file.
+"""
+
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from build_engines.errors import PlanError
+from build_engines.plan import Plan
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SHARED = ("repository", "cache", "reports", "load")
+"""Keys of the whole file."""
+_TYPES = typing.get_type_hints(Plan)
+
+
+def read_plans(path: Path) -> tuple[Plan, ...]:
+    """The plans in the file `path`, in its order.
+
+    Raises:
+        PlanError: the file cannot be read, or a key or value is wrong; the message says where.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path} is not TOML: {error}") from None
+    _known(path.name, content, (*_SHARED, "defaults", "model"))
+    tables = content.get("model")
+    if not isinstance(tables, list) or not tables:
+        raise PlanError(f"{path.name}: write a [[model]] table for each model to build")
+    shared = {key: content[key] for key in _SHARED if key in content}
+    defaults = content.get("defaults", {})
+    if not isinstance(defaults, dict):
+        raise PlanError(f"{path.name}: [defaults] must be a table")
+    plans = [
+        _plan(f"{path.name}: [[model]] {number}", {**shared, **defaults, **table}, path.parent)
+        for number, table in enumerate(tables, start=1)
+    ]
+    _each_once(path, plans)
+    return tuple(plans)
+
+
+def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
+    choices = [field.name for field in fields(Plan)]
+    _known(where, table, choices)
+    if "model" not in table:
+        raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
+    values = {"repository": "model_repository", **table}
+    try:
+        return Plan(**{key: _value(f"{where}: {key}", value, _TYPES[key], folder) for key, value in values.items()})
+    except PlanError as error:
+        raise PlanError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+
+
+def _known(where: str, table: Mapping[str, object], choices: "tuple[str, ...] | list[str]") -> None:
+    for key in table:
+        if key not in choices:
+            close = difflib.get_close_matches(key, choices, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(choices)}"
+            raise PlanError(f"{where}: there is no key {key!r}; {hint}")
+
+
+def _value(where: str, value: object, kind: Any, folder: Path) -> Any:
+    """A TOML value as `Plan` wants it, whose field has the type `kind`."""
+    if isinstance(kind, types.UnionType):
+        kind = next(one for one in typing.get_args(kind) if one is not type(None))
+    origin = typing.get_origin(kind)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(where, each, typing.get_args(kind)[0], folder) for each in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _value(f"{where}.{key}", each, str, folder) for key, each in value.items()}
+    if kind is Path and isinstance(value, str):
+        return folder / Path(value).expanduser()
+    if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(value, str):
+        if value not in (choices := [choice.value for choice in kind]):
+            raise PlanError(f"{where} must be one of {', '.join(choices)}; is {value!r}")
+        return kind(value)
+    if kind in (str, int, bool) and type(value) is kind:
+        return value
+    names = {Path: "a path in quotes", str: "a text in quotes", int: "a whole number", bool: "true or false"}
+    raise PlanError(f"{where} must be {names.get(kind, 'a list' if origin is tuple else 'a table')}; is {value!r}")
+
+
+def _each_once(path: Path, plans: list[Plan]) -> None:
+    seen: dict[tuple[Path, str], int] = {}
+    for number, plan in enumerate(plans, start=1):
+        for precision in plan.precisions:
+            name = plan.entry_name(precision)
+            first = seen.setdefault((plan.repository, name), number)
+            if first != number:
+                raise PlanError(
+                    f"{path.name}: [[model]] {first} and {number} both build {name!r}; give one of them another name"
+                )

@@ -1,0 +1,35 @@
+"""Killed after any step, a build leaves the repository as it was or whole, and the next one goes on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from build_engines.builder import build
+from build_engines.report import Outcome
+from contract.config import from_pbtxt, read_config
+from tests.unit.build_engines.conftest import Silent
+from tests.unit.build_engines.kills import plan
+
+ROOT = Path(__file__).parents[3]
+STEPS = ["export", "fp32 verify", "locked", "staged", "synced", "published"]
+
+
+def test_a_build_killed_after_each_step_in_turn(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.unit.build_engines.kills", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
+    assert [(folder / "died").read_text() for folder in folders if (folder / "died").exists()] == STEPS
+    for number, folder in enumerate(folders[: len(STEPS)]):
+        entry = folder / "models" / "linear_8"
+        assert entry.exists() == (STEPS[number] == "published")
+        progress = Silent()
+        (variant,) = build(plan(folder), progress).variants
+        assert variant.outcome is (Outcome.UNCHANGED if STEPS[number] == "published" else Outcome.PUBLISHED)
+        assert variant.version == 1
+        done = STEPS[: number + 1]
+        assert [step for step in progress.steps if step in done] == [], "a whole step was done again"
+        read = read_config(from_pbtxt((entry / "config.pbtxt").read_text()))
+        assert read is not None
+        assert read.labels == ("cat", "dog")
+        assert (entry / "1" / "model.onnx").is_file()
+        assert not (folder / ".models.building").exists()
