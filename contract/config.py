@@ -30,11 +30,6 @@ class Runtime(Enum):
     TENSORRT = "tensorrt"
     """TensorRT on a GPU: `model.plan`."""
 
-    @property
-    def model_file(self) -> str:
-        """What a version's folder holds."""
-        return ENGINE_FILE if self is Runtime.TENSORRT else MODEL_FILE
-
 
 QUEUE_DELAY_US = {Runtime.ONNXRUNTIME: 0, Runtime.TENSORRT: 10_000}
 """How long Triton waits for a batch to fill, unless it is told. On a CPU a window only added latency: while one batch

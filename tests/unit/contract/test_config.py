@@ -88,13 +88,6 @@ def test_there_is_a_queue_policy_only_where_one_is_asked_for(runtime: Runtime) -
     assert (policy.max_queue_size, policy.default_timeout_microseconds) == (0, 5_000)
 
 
-def test_each_runtime_has_a_model_file_of_the_name_that_triton_looks_for() -> None:
-    assert {runtime.name: runtime.model_file for runtime in Runtime} == {
-        "ONNXRUNTIME": "model.onnx",
-        "TENSORRT": "model.plan",
-    }
-
-
 def test_a_configuration_without_our_schema_is_not_ours() -> None:
     assert read_config(ModelConfig(name="resnet", backend="onnxruntime")) is None
 
