@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench build docs lock clean
+.PHONY: help demo run test check format bench matrix build docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ format: .venv/test/.installed ## Format the code and mend what ruff can
 
 bench: .venv/test/.installed ## Measure the gateway beside the bare Triton
 	.venv/test/bin/python -m benchmarks.gateway
+
+matrix: .venv/test/.installed .venv/build/.installed ## Build every family of models, with random weights: docs/model-matrix.md
+	.venv/test/bin/python -m benchmarks.matrix
 
 build: .venv/build/.installed ## Build an entry: make build MODEL=vit_tiny_patch16_224 ARGS="--no-pretrained"
 	.venv/build/bin/build-engines build $(MODEL) $(ARGS)

@@ -1,7 +1,7 @@
 """A build, from plan to published entries: every variant is made, verified and judged before the first is published."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 
@@ -17,21 +17,19 @@ from build_engines.workshop import GATE, Progress, Verified, Workshop
 
 
 def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = lambda _: None) -> Report:
-    """Carry out `plan`. What the gate refuses is not published, and the report says why.
+    """Carry out `plan`. What the gate refuses, or what fails, is not published, and the report says why.
 
     `reached` is told each step that is done; a test ends the process there.
 
     Raises:
-        BuildError: the plan was refused, or a step failed; the repository is as it was.
+        BuildError: the plan was refused, or a step that all variants need failed. Nothing is half published; a
+            variant that was published before the failure stays.
     """
     with workspace(plan.repository):  # Refuses early a repository that could not be published into.
         for precision in plan.precisions:
             check_ours(plan.repository, plan.entry_name(precision))
     workshop = Workshop(plan, progress, reached)
-    verified = {}
-    for precision, each in _variants(plan, workshop):
-        _ = each.report  # Made and measured here.
-        verified[precision] = each
+    verified = _variants(plan, workshop, lambda variant: variant.report.outcome is Outcome.PUBLISHED)
     report = _report(plan, workshop, verified)
     done = []
     for variant in report.variants:
@@ -54,7 +52,10 @@ def foresee(plan: Plan) -> list[tuple[Precision, str]]:
     """What `build` would do for each precision, as far as it is known without doing it."""
     workshop = Workshop(plan, _Silent(), lambda _: None)
     known = []
-    for precision, variant in _variants(plan, workshop):
+    variants = _variants(
+        plan, workshop, lambda variant: not variant.step.done or variant.report.outcome is Outcome.PUBLISHED
+    )
+    for precision, variant in variants.items():
         if not variant.step.done:
             known.append((precision, "to build"))
             continue
@@ -64,16 +65,17 @@ def foresee(plan: Plan) -> list[tuple[Precision, str]]:
     return known
 
 
-def _variants(plan: Plan, workshop: Workshop) -> Iterator[tuple[Precision, Verified]]:
+def _variants(plan: Plan, workshop: Workshop, passes: Callable[[Verified], bool]) -> dict[Precision, Verified]:
     """Every variant, the highest precision first: the next lower ones must beat what passed."""
+    variants = {}
     # FP32 is there in any case: the others are made from it.
     passed = [Precision.FP32]
     for precision in [each for each in Precision if each in plan.precisions]:
         baseline = next((each for each in precision.higher if each in passed), None)
-        variant = workshop.verified(precision, baseline)
-        yield precision, variant
-        if not variant.step.done or variant.report.outcome is Outcome.PUBLISHED:
+        variants[precision] = workshop.verified(precision, baseline)
+        if passes(variants[precision]):
             passed.append(precision)
+    return variants
 
 
 def _settled(plan: Plan, variant: Verified) -> VariantReport:
@@ -101,13 +103,20 @@ def _report(plan: Plan, workshop: Workshop, verified: Mapping[Precision, Verifie
         machine=this_machine(),
         gate=GATE,
         calibration=_words(workshop.calibration),
-        evaluation=_words(workshop.evaluation),
+        evaluation=_words(workshop.evaluation, _evaluation_notes(workshop)),
         variants=tuple(variants),
     )
 
 
-def _words(pictures: PictureSet | None) -> PictureWords | None:
-    return PictureWords(pictures.origin, len(pictures), pictures.sha256) if pictures else None
+def _words(pictures: PictureSet | None, notes: tuple[str, ...] = ()) -> PictureWords | None:
+    return PictureWords(pictures.origin, len(pictures), pictures.sha256, notes) if pictures else None
+
+
+def _evaluation_notes(workshop: Workshop) -> tuple[str, ...]:
+    if workshop.evaluation is None:
+        return ()
+    seen = "calibration saw some of them, so the accuracy of new ones may be lower"
+    return (workshop.targets.words,) if workshop.held_out else (workshop.targets.words, seen)
 
 
 class _Silent:

@@ -20,6 +20,7 @@ from build_engines.variants import Compiler, Precision
 
 REFUSED = 2
 GATE_REFUSED = 3
+_NOT_PUBLISHED = (Outcome.REFUSED, Outcome.FAILED)
 
 _BUILD_HELP = """\
 Turn a timm classifier into entries of a Triton model repository, one for each precision: a graph with the
@@ -53,8 +54,9 @@ before it stay, and so does everything when a build fails or is killed.
 Exit codes:
   0    published, or published before from the same inputs
   1    a fault of build-engines itself, with a traceback; nothing was published
-  2    the command, the model, its files or the repository were refused, and the message says why; nothing was published
-  3    a variant was refused by the gate; the others were published
+  2    the command, a model, its files or the repository were refused, and the message says why; nothing of it was
+       published
+  3    a variant was refused by the gate, or could not be made; the others were published
   130  interrupted; nothing was published
 """
 
@@ -62,17 +64,24 @@ Exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     console = Console(highlight=False, soft_wrap=True)
     try:
         code: int = options.run(options, console)
     except BuildError as error:
-        errors.print(f"build-engines: error: {error} [{error.code}]", style="red", markup=False)
-        return REFUSED
+        return _complain(error)
     except KeyboardInterrupt:
-        errors.print("build-engines: interrupted; what was published stays, nothing is half published")
+        _errors().print("build-engines: interrupted; what was published stays, nothing is half published")
         return 130
     return code
+
+
+def _complain(error: BuildError) -> int:
+    _errors().print(f"build-engines: error: {error} [{error.code}]", style="red", markup=False)
+    return REFUSED
+
+
+def _errors() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Steps:
@@ -110,14 +119,20 @@ def _apply(options: argparse.Namespace, console: Console) -> int:
 
 
 def _carry_out(plans: Sequence[Plan], console: Console) -> int:
-    refused = False
+    """Build one after the other; one that cannot be built does not keep the others from it."""
+    code = 0
     for plan in plans:
         started = time.monotonic()
         console.print(f"{plan.base_name}", style="bold", markup=False)
-        report = build(plan, _Steps(console))
+        try:
+            report = build(plan, _Steps(console))
+        except BuildError as error:
+            code = _complain(error)
+            continue
         console.print(_summary(plan, report, time.monotonic() - started), markup=False)
-        refused |= any(variant.outcome is Outcome.REFUSED for variant in report.variants)
-    return GATE_REFUSED if refused else 0
+        if code == 0 and any(variant.outcome in _NOT_PUBLISHED for variant in report.variants):
+            code = GATE_REFUSED
+    return code
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
@@ -395,8 +410,13 @@ def _summary(plan: Plan, report: Report, seconds: float) -> str:
     lines = [f"\n{report.model} in {seconds:.1f} s; the report is {plan.reports / plan.base_name / MARKDOWN_FILE}"]
     for variant in report.variants:
         lines.append(f"  {variant.entry:<32} {_outcome(variant)}")
-        lines += [f"      {failure}" for failure in (variant.verdict.failures if variant.verdict else ())]
-    if any(variant.outcome is not Outcome.REFUSED for variant in report.variants):
+        failures = variant.verdict.failures if variant.verdict else ()
+        if variant.outcome is Outcome.FAILED:
+            failures = (variant.reason,)
+        lines += [f"      {failure}" for failure in failures]
+    if plan.compiler is Compiler.RTX:
+        lines.append("Triton has no backend for TensorRT for RTX; its engines are for programs that call it.")
+    elif any(variant.outcome not in _NOT_PUBLISHED for variant in report.variants):
         lines.append("Once Triton and the gateway run (docs/overview.md):")
         lines.append(f"  curl -F file=@picture.jpg http://127.0.0.1:8080/v1/models/{plan.base_name}/classify")
     return "\n".join(lines)

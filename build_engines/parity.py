@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from build_engines.classifier import Classifier
-from build_engines.errors import ParityError
-from contract.config import INPUT, OUTPUT
+from build_engines.errors import InvalidOutputError, ParityError
+from build_engines.sessions import open_graph
 from contract.spec import Preprocessing
 
 TOLERANCE = 1e-4
@@ -58,19 +58,15 @@ def measure(path: Path, classifier: Classifier, max_batch_size: int) -> Parity:
     Raises:
         ParityError: ONNX Runtime cannot run the graph, or its answers differ by more than rounding.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     batches = tuple(sorted({1, min(2, max_batch_size), max_batch_size}))
     answers = []
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_graph(path)
         for batch in batches:
             images = pictures(batch, classifier.preprocessing)
-            answers.append((reference(classifier, images), session.run([OUTPUT], {INPUT: images})[0]))
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise ParityError(f"ONNX Runtime {onnxruntime.__version__} cannot run the graph: {error}") from error
+            answers.append((reference(classifier, images), session.run(images)))
+    except InvalidOutputError as error:
+        raise ParityError(str(error)) from error
     return compare(answers, batches)
 
 

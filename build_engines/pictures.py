@@ -57,12 +57,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Targets:
-    """Which class each picture shows."""
+    """Which class each picture shows, where that is known."""
 
-    indices: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64] | None
     """One class index for each picture, int64 `[pictures]`."""
-    matched: str
-    """How the folders were matched with the labels, for the report."""
+    words: str
+    """How the folders were matched with the labels, or why they were not, for the report."""
 
 
 @dataclass(frozen=True)
@@ -132,28 +132,34 @@ class PictureSet:
                 row[:] = picture
         return rows
 
-    def targets(self, labels: Sequence[str]) -> Targets | None:
-        """The classes that the folders stand for, or None where they do not stand for those of `labels`.
+    def targets(self, labels: Sequence[str]) -> Targets:
+        """The classes that the folders stand for, unless they do not stand for those of `labels`.
 
         A folder stands for the label of its name, whatever the case and with _ for spaces. Where no folder does, and
         there are as many folders as labels, they stand for them in sorted order (torchvision.datasets.ImageFolder).
         """
         folders = sorted({folder for folder in self.classes if folder is not None})
-        if not folders or None in self.classes:
-            return None
+        if not folders:
+            return Targets(None, "they are not in folders, so what they show is not known")
+        if None in self.classes:
+            return Targets(None, "some are not in a folder, so what they show is not known")
         often = Counter(_plain(label) for label in labels)
         by_name = {_plain(label): index for index, label in enumerate(labels) if often[_plain(label)] == 1}
-        named = [folder for folder in folders if _plain(folder) in by_name]
-        if len(named) == len(folders):
+        unnamed = [folder for folder in folders if _plain(folder) not in by_name]
+        if not unnamed:
             index_of = {folder: by_name[_plain(folder)] for folder in folders}
-            matched = f"{len(folders)} folders have the names of labels"
-        elif not named and len(folders) == len(labels):
+            words = f"{len(folders)} folders have the names of labels"
+        elif len(unnamed) == len(folders) == len(labels):
             index_of = {folder: index for index, folder in enumerate(folders)}
-            matched = f"{len(folders)} folders in sorted order stand for as many labels; none has the name of one"
+            words = f"{len(folders)} folders in sorted order stand for as many labels; none has the name of one"
         else:
-            return None
+            return Targets(
+                None,
+                f"{len(unnamed)} of their {len(folders)} folders do not have the name of one label, such as "
+                f"{unnamed[0]!r}, so what they show is not known",
+            )
         indices = [index_of[folder] for folder in self.classes if folder is not None]
-        return Targets(np.array(indices, dtype=np.int64), matched)
+        return Targets(np.array(indices, dtype=np.int64), words)
 
     def _only(self, wanted: Callable[[str], bool]) -> "PictureSet":
         return PictureSet(self.origin, tuple(name for name in self.names if wanted(name)), self.source)

@@ -56,6 +56,8 @@ class PictureWords:
     """How a reader knows the set, without folders of this machine."""
     count: int
     sha256: str
+    notes: tuple[str, ...] = ()
+    """What else a reader must know of them."""
 
 
 @dataclass(frozen=True)
@@ -397,7 +399,8 @@ def _method(report: Report) -> Iterable[str]:
         f"and the variant is more than {gate.min_speedup:.2f} times as fast as the next higher precision."
     )
     if report.evaluation:
-        yield f"Accuracy: the FP32 model in torch and each variant answered the same {_set(report.evaluation)}."
+        answered = f"the FP32 model in torch and each variant answered the same {_set(report.evaluation)}"
+        yield f"Accuracy: {'; '.join((answered, *report.evaluation.notes))}."
     if report.calibration:
         yield f"Calibration: ranges were taken from {_set(report.calibration)}."
     if any(each.accuracy and each.accuracy_runtime not in ("", each.runtime) for each in variants):

@@ -105,6 +105,5 @@ def _onnxruntime_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # (its errors have no base of their own)
         text = " ".join(str(error).split()).replace(str(path.parent) + "/", "")
         raise InvalidOutputError(
-            f"ONNX Runtime cannot run {path.name} on the CPU: {text}. If it is meant for another runtime, measure it "
-            "there; otherwise build it at another precision"
+            f"ONNX Runtime cannot run {path.name} on the CPU: {text}. If another runtime is meant, measure it there"
         ) from error

@@ -21,12 +21,13 @@ from build_engines.accuracy import compare
 from build_engines.cache import Cache, Step, digest_of
 from build_engines.compilers import gpus, load_compiler
 from build_engines.engine import Profile, compile_engine
+from build_engines.errors import BuildError, CompileError, InvalidOutputError, PrecisionError
 from build_engines.export import check, export
 from build_engines.exported import Exported, Facts
 from build_engines.gate import Gate, judge
 from build_engines.graph import Graph, describe, sha256
 from build_engines.machine import this_machine
-from build_engines.pictures import PictureSet, Pixels, check_calibration, open_pictures
+from build_engines.pictures import PictureSet, Pixels, Targets, check_calibration, open_pictures
 from build_engines.plan import Plan
 from build_engines.precision import Recipe, convert
 from build_engines.qdq import exact, has_pairs
@@ -40,10 +41,15 @@ from build_engines.variants import Compiler, Precision
 from contract.config import ENGINE_FILE, MODEL_FILE
 
 GATE = Gate()
-EVALUATION_LIMIT = 1000
-"""Pictures taken from the rest of the calibration's, where the plan names none for evaluation."""
+_HELD_OUT = 1000
+"""Pictures at most that are taken from the rest of the calibration's, where the plan names none for evaluation."""
 _FEW = 100
+"""Where the rest are fewer than this, the calibration's own must do."""
+_OWN = 256
+"""As many of them: each costs every variant a run of the model."""
 _RESULT = "variant.json"
+_ITS_OWN = (PrecisionError, CompileError, InvalidOutputError)
+"""What may befall one variant and leave the others whole."""
 _NO_GPU = "the engine was compiled without a GPU, so it was not run; the accuracy is its graph's, in ONNX Runtime"
 
 
@@ -129,8 +135,21 @@ class Workshop:
             return open_pictures(self.plan.evaluation)
         if self.calibration is None or self.plan.calibration is None:
             return None
-        rest = open_pictures(self.plan.calibration).without(self.calibration).choose(EVALUATION_LIMIT)
-        return rest if len(rest) >= _FEW else self.calibration
+        rest = open_pictures(self.plan.calibration).without(self.calibration).choose(_HELD_OUT)
+        return rest if len(rest) >= _FEW else self.calibration.choose(_OWN)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether calibration saw none of the pictures for evaluation."""
+        if self.evaluation is None or self.calibration is None:
+            return True
+        return len(self.evaluation.without(self.calibration)) == len(self.evaluation)
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What the pictures for evaluation show."""
+        assert self.evaluation is not None  # noqa: S101 (asked for only where there are pictures)
+        return self.evaluation.targets(self.exported.facts.labels)
 
     def graph(self, precision: Precision) -> Made:
         """The graph of one precision."""
@@ -200,7 +219,14 @@ class Workshop:
             report = self._verify(precision, graph, engine, baseline, folder)
             (folder / _RESULT).write_bytes(TypeAdapter(VariantReport).dump_json(report))
 
-        return Verified(graph, engine, Made(self, "verify", f"{precision.value} verify", key, make, needs))
+        def failed(error: BuildError) -> VariantReport:
+            # The others are made from FP32: without it there is nothing to go on with.
+            if precision is Precision.FP32:
+                raise error
+            name, compiler = self.plan.entry_name(precision), self.plan.compiler
+            return VariantReport(name, precision, compiler, "", Outcome.FAILED, f"{error}.")
+
+        return Verified(graph, engine, Made(self, "verify", f"{precision.value} verify", key, make, needs), failed)
 
     def answers_of(self, variant: "Verified", images: Pixels) -> Probabilities:
         """What a variant answers here: float32 `[n, classes]` to uint8 `[n, height, width, 3]`."""
@@ -253,13 +279,10 @@ class Workshop:
     def _keep(self, plain: Made, folder: Path) -> None:
         quantised = describe(plain.folder / MODEL_FILE)
         reference = np.load(self.reference.folder / "answers.npy")
-        assert self.evaluation is not None  # noqa: S101 (checked by `kept`)
-        targets = self.evaluation.targets(self.exported.facts.labels)
 
         def passes(graph: Graph) -> bool:
             found = answers(self._opened(graph, folder), self._evaluation_pixels)
-            accuracy = compare(reference, found, targets.indices if targets else None)
-            return judge(accuracy, None, GATE).passed
+            return judge(compare(reference, found, self.targets.indices), None, GATE).passed
 
         work = folder / "work"
         work.mkdir()
@@ -307,11 +330,10 @@ class Workshop:
         images = parity.pictures(plan.max_batch_size, self.exported.facts.preprocessing)
         if self.evaluation:
             images = self._evaluation_pixels
-            targets = self.evaluation.targets(self.exported.facts.labels)
             accuracy = compare(
                 np.load(self.reference.folder / "answers.npy"),
                 answers(session, images, min(32, plan.max_batch_size)),
-                targets.indices if targets else None,
+                self.targets.indices,
             )
         course = Course(lambda size: images[np.arange(size) % len(images)], batch_sizes(plan.max_batch_size))
         why = "there is no higher precision to compare with" if runs else _NO_GPU
@@ -354,13 +376,24 @@ class Workshop:
 class Verified:
     """A variant that was measured and judged."""
 
-    def __init__(self, graph: Made, engine: Made | None, step: Made) -> None:
+    def __init__(
+        self, graph: Made, engine: Made | None, step: Made, failed: Callable[[BuildError], VariantReport]
+    ) -> None:
         self.graph, self.engine, self.step = graph, engine, step
+        self._failed = failed
 
     @cached_property
     def report(self) -> VariantReport:
-        """What was found."""
-        return TypeAdapter(VariantReport).validate_json((self.step.folder / _RESULT).read_bytes())
+        """What was found, or why there is nothing.
+
+        Raises:
+            BuildError: nothing can be built, and not only this variant.
+        """
+        try:
+            folder = self.step.folder
+        except _ITS_OWN as error:
+            return self._failed(error)
+        return TypeAdapter(VariantReport).validate_json((folder / _RESULT).read_bytes())
 
     @property
     def files(self) -> tuple[Path, ...]:

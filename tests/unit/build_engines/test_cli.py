@@ -107,3 +107,17 @@ def test_a_file_of_plans_is_applied_and_then_left_alone(
     for words in ("to build", "published as version 1", "as before"):
         assert main([*apply, "--dry-run"] if words == "to build" else apply) == 0
         assert words in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_built_does_not_keep_the_others_from_it(
+    small: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models.toml").write_text(
+        'repository = "models"\ncache = "cache"\nreports = "reports"\n'
+        f'[defaults]\nregister = ["{small.register[0]}"]\npretrained = false\nlabels = "pets.txt"\n'
+        '[[model]]\nmodel = "linear_9000"\n[[model]]\nmodel = "linear_8"\n'
+    )
+    assert main(["apply", str(tmp_path / "models.toml")]) == 2
+    said = capsys.readouterr()
+    assert "[unknown_model]" in said.err
+    assert "published as version 1" in said.out

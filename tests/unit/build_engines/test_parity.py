@@ -1,6 +1,7 @@
 """Parity: measured on real answers, refused on wrong ones."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +95,9 @@ def test_the_pictures_are_the_same_each_time_and_of_two_kinds() -> None:
     assert np.array_equal(first, again)
     steps = [np.abs(np.diff(image.astype(int), axis=1)).mean() for image in first]
     assert steps[0] < 40 < steps[1]
+
+
+def test_a_graph_that_cannot_run_has_no_parity(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ParityError, match="ONNX Runtime cannot run model"):
+        measure(tmp_path / "model.onnx", source.classifier, max_batch_size=2)

@@ -153,32 +153,43 @@ def test_equal_names_elsewhere_are_other_pictures(classes: Path, tmp_path: Path)
 def test_folders_are_labels_by_name_whatever_their_order(classes: Path) -> None:
     pictures = open_pictures(classes)
     targets = pictures.targets(["dog", "Fire Engine", "mouse", "cat"])
-    assert targets is not None
+    assert targets.indices is not None
     assert targets.indices.dtype == np.int64
     wanted = {"Dog": 0, "fire_engine": 1, "cat": 3}
     assert [wanted[str(folder)] for folder in pictures.classes] == targets.indices.tolist()
-    assert "3 folders have the names of labels" in targets.matched
+    assert targets.words == "3 folders have the names of labels"
 
 
 def test_folders_of_other_names_are_labels_in_sorted_order(classes: Path) -> None:
     pictures = open_pictures(classes)
     targets = pictures.targets(["x", "y", "z"])
-    assert targets is not None
+    assert targets.indices is not None
     assert [["Dog", "cat", "fire_engine"].index(str(folder)) for folder in pictures.classes] == targets.indices.tolist()
-    assert "sorted order" in targets.matched
+    assert "sorted order" in targets.words
 
 
 @pytest.mark.parametrize(
-    "labels", [["x", "y"], ["x", "y", "z", "w"], ["cat", "dog", "horse"], ["cat", "dog", "fire engine", "fire_engine"]]
+    ("labels", "words"),
+    [
+        (["x", "y"], "3 of their 3 folders do not have the name of one label, such as 'Dog'"),
+        (["x", "y", "z", "w"], "3 of their 3 folders do not have the name of one label, such as 'Dog'"),
+        (["cat", "dog", "horse"], "1 of their 3 folders do not have the name of one label, such as 'fire_engine'"),
+        (["cat", "dog", "fire engine", "fire_engine"], "1 of their 3 folders do not have the name of one label"),
+    ],
 )
-def test_folders_that_could_be_anything_are_no_targets(classes: Path, labels: list[str]) -> None:
-    assert open_pictures(classes).targets(labels) is None
+def test_folders_that_could_be_anything_are_no_targets(classes: Path, labels: list[str], words: str) -> None:
+    targets = open_pictures(classes).targets(labels)
+    assert targets.indices is None
+    assert words in targets.words
 
 
 def test_pictures_beside_the_folders_are_no_targets(classes: Path, tmp_path: Path) -> None:
     fill(classes, ["stray.png"])
-    assert open_pictures(classes).targets(["cat", "dog", "fire engine"]) is None
-    assert open_pictures(fill(tmp_path / "flat", ["a.png"])).targets(["flat"]) is None
+    some = open_pictures(classes).targets(["cat", "dog", "fire engine"])
+    none = open_pictures(fill(tmp_path / "flat", ["a.png"])).targets(["flat"])
+    assert (some.indices, none.indices) == (None, None)
+    assert "some are not in a folder" in some.words
+    assert "they are not in folders" in none.words
 
 
 def test_what_is_not_there_is_refused_with_the_fix(tmp_path: Path, classes: Path) -> None:
