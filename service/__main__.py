@@ -1,12 +1,11 @@
 """`python -m service`: the gateway as a process."""
 
 import logging
-import signal
 import sys
 
-import uvicorn
-
 from service.app import create_app
+from service.keys import KeysError
+from service.server import Server
 from service.settings import SettingsError, read_settings
 
 
@@ -14,7 +13,8 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight are finished first."""
     try:
         settings = read_settings()
-    except SettingsError as error:
+        app = create_app(settings)
+    except (SettingsError, KeysError) as error:
         print(f"vitrine: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -22,17 +22,7 @@ def main() -> int:
     access.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitrine.access").addHandler(access)
     logging.getLogger("vitrine.access").propagate = False
-    # uvicorn finishes what it has, then raises the signal anew for whoever handled it before: that is a clean end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=30,
-    )
+    Server(app, settings).run()
     return 0
 
 

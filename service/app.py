@@ -11,13 +11,15 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from contract.cpus import available_cpus
+from service.admission import Admission
 from service.api import classify, models, ops
 from service.api.deps import Services
 from service.api.errors import add_handlers
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
+from service.keys import Keys
 from service.metrics import Metrics
-from service.pipeline import Limits, Pipeline
+from service.pipeline import Pipeline
 from service.settings import Settings
 from service.triton import InferenceBackend, TritonBackend
 
@@ -27,15 +29,22 @@ VERSION = version("vitrine")
 def create_app(settings: Settings, backend: InferenceBackend | None = None) -> FastAPI:
     """The gateway as an ASGI application; `backend` takes Triton's place in tests."""
     metrics = Metrics(CollectorRegistry(), VERSION)
+    keys = Keys.read(settings.api_keys_file) if settings.api_keys_file else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url)
         catalog = Catalog(triton, settings.default_model)
-        limits = Limits(settings.max_in_flight, settings.max_image_pixels, settings.triton_timeout_seconds)
         with ThreadPoolExecutor(settings.decode_threads or available_cpus(), "decode") as pool:
-            pipeline = Pipeline(triton, catalog, metrics, pool, limits)
-            app.state.services = Services(pipeline, catalog, metrics, settings.max_body_bytes)
+            app.state.services = Services(
+                pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
+                catalog=catalog,
+                metrics=metrics,
+                admission=Admission(settings.max_in_flight),
+                read_seconds=settings.read_timeout_seconds,
+                deadline_seconds=settings.deadline_seconds,
+                max_batch_pictures=settings.max_batch_pictures,
+            )
             await catalog.refresh()
             watch = asyncio.create_task(catalog.watch(settings.refresh_seconds))
             try:
@@ -54,5 +63,5 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None) -> F
     for module in (classify, models, ops):
         app.include_router(module.router)
     add_handlers(app)
-    app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestMiddleware, metrics=metrics, keys=keys, max_body_bytes=settings.max_body_bytes)
     return app

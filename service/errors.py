@@ -3,8 +3,15 @@
 VitrineError
 ├── RequestError            the caller can mend it
 │   ├── MalformedRequest    request_malformed
+│   ├── HeadersTooLarge     headers_too_large
 │   ├── EmptyBody           body_empty
+│   ├── InvalidBody         body_invalid
 │   ├── BodyTooLarge        body_too_large
+│   ├── TooManyPictures     too_many_pictures
+│   ├── ReadTimeout         read_timeout
+│   ├── ClientLeft          client_left
+│   ├── Unauthorized        unauthorized
+│   ├── QuotaExceeded       quota_exceeded
 │   ├── InvalidParameter    parameter_invalid
 │   ├── ModelNotNamed       model_required
 │   ├── UnknownModel        model_not_found
@@ -13,6 +20,7 @@ VitrineError
 │   └── ImageTooLarge       image_too_large
 └── ServingError            ours, or Triton's
     ├── Overloaded          overloaded
+    ├── Draining            draining
     ├── TritonUnavailable   triton_unavailable
     ├── ModelNotReady       model_not_ready
     ├── DeadlineExceeded    deadline_exceeded
@@ -32,9 +40,11 @@ class VitrineError(Exception):
     code: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after = retry_after
+        """Seconds after which the same request may succeed, where that is known."""
 
 
 class RequestError(VitrineError):
@@ -48,11 +58,25 @@ class MalformedRequest(RequestError):
     title = "The request cannot be read"
 
 
+class HeadersTooLarge(RequestError):
+    """The request line and its headers are over the limit."""
+
+    code = "headers_too_large"
+    title = "The request's headers are too large"
+
+
 class EmptyBody(RequestError):
     """There is no picture."""
 
     code = "body_empty"
     title = "The body is empty"
+
+
+class InvalidBody(RequestError):
+    """The body is JSON, but does not hold what it should."""
+
+    code = "body_invalid"
+    title = "The body does not hold pictures as it should"
 
 
 class BodyTooLarge(RequestError):
@@ -62,8 +86,43 @@ class BodyTooLarge(RequestError):
     title = "The body is too large"
 
 
+class TooManyPictures(RequestError):
+    """More pictures in one request than the limit."""
+
+    code = "too_many_pictures"
+    title = "The request has too many pictures"
+
+
+class ReadTimeout(RequestError):
+    """The body did not arrive in time."""
+
+    code = "read_timeout"
+    title = "The body did not arrive in time"
+
+
+class ClientLeft(RequestError):
+    """The client closed the connection: nobody reads the answer."""
+
+    code = "client_left"
+    title = "The client left"
+
+
+class Unauthorized(RequestError):
+    """No API key, or not one of ours."""
+
+    code = "unauthorized"
+    title = "An API key is needed"
+
+
+class QuotaExceeded(RequestError):
+    """More requests than the API key may make."""
+
+    code = "quota_exceeded"
+    title = "The API key's rate is exceeded"
+
+
 class InvalidParameter(RequestError):
-    """A query parameter is out of range."""
+    """A parameter, in the query or a header, is out of range."""
 
     code = "parameter_invalid"
     title = "A parameter is invalid"
@@ -113,6 +172,13 @@ class Overloaded(ServingError):
 
     code = "overloaded"
     title = "The service is at its capacity"
+
+
+class Draining(ServingError):
+    """This process is about to end; another one is to be asked."""
+
+    code = "draining"
+    title = "The gateway is ending"
 
 
 class TritonUnavailable(ServingError):

@@ -1,10 +1,11 @@
-"""One picture's way: a permit, the contract, decode and pixels in a thread, Triton, the best classes."""
+"""A picture's way: decode and pixels in a thread, Triton, the best classes. One picture, or several as a batch."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,24 @@ import numpy.typing as npt
 from contract.pixels import to_pixels
 from contract.spec import Preprocessing
 from service.catalog import Catalog, Served
-from service.errors import InvalidOutput, ModelNotReady, Overloaded, UnknownModel, VitrineError
+from service.deadline import Deadline
+from service.errors import DeadlineExceeded, InvalidOutput, ModelNotReady, UnknownModel, VitrineError
 from service.images import decode
 from service.metrics import Metrics, Stages
 from service.triton import InferenceBackend
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller wants to know of each picture."""
+
+    model: str | None
+    """The default model's name where it is None."""
+    top_k: int
+    min_score: float
+    deadline: Deadline
 
 
 @dataclass(frozen=True)
@@ -28,93 +43,153 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classes:
     """The answer to one picture."""
 
-    model: str
-    version: str
     predictions: tuple[Prediction, ...]
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one request may cost."""
+class Classified(Generic[_T]):
+    """What a model answered: `Classes`, or for several pictures those or an error of each, in order."""
 
-    max_in_flight: int
-    max_image_pixels: int
-    triton_timeout_seconds: float
+    model: str
+    version: str
+    result: _T
+
+
+Results = tuple[Classes | VitrineError, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    pixels: npt.NDArray[np.uint8]
+    warnings: tuple[str, ...]
 
 
 class Pipeline:
-    """Classifies pictures, at most `limits.max_in_flight` at once."""
+    """Classifies pictures."""
 
     def __init__(
-        self, backend: InferenceBackend, catalog: Catalog, metrics: Metrics, pool: ThreadPoolExecutor, limits: Limits
+        self,
+        backend: InferenceBackend,
+        catalog: Catalog,
+        metrics: Metrics,
+        pool: ThreadPoolExecutor,
+        max_image_pixels: int,
     ) -> None:
         self._backend = backend
         self._catalog = catalog
         self._metrics = metrics
         self._pool = pool
-        self._limits = limits
-        self._in_flight = 0
+        self._max_image_pixels = max_image_pixels
 
-    async def classify(
-        self, content: bytes, model: str | None, top_k: int, min_score: float, stages: Stages
-    ) -> Classification:
+    async def classify(self, content: bytes, asked: Asked, stages: Stages) -> Classified[Classes]:
         """Classify one encoded picture.
 
         Raises:
             VitrineError: any of the tree in `service.errors`.
         """
-        served = self._catalog.resolve(model)
-        with self._permit(), self._counted(served.entry.name):
-            try:
-                return await self._run(content, served, top_k, min_score, stages)
-            except (ModelNotReady, UnknownModel):
-                # Triton may have moved to another version since the last refresh: that one answers, or nobody.
-                await self._catalog.refresh()
-                newer = self._catalog.resolve(served.entry.name)
-                if newer == served:
-                    raise
-                return await self._run(content, newer, top_k, min_score, stages)
 
-    async def _run(
-        self, content: bytes, served: Served, top_k: int, min_score: float, stages: Stages
-    ) -> Classification:
-        entry = served.entry
-        loop = asyncio.get_running_loop()
-        pixels, warnings = await loop.run_in_executor(
-            self._pool, _prepare, content, self._limits.max_image_pixels, entry.preprocessing, stages
-        )
-        with stages.timed("triton"):
-            rows = await self._backend.infer(
-                entry.name, served.version, pixels[np.newaxis], self._limits.triton_timeout_seconds
+        async def run(served: Served) -> Classified[Classes]:
+            prepared = await self._in_a_thread(_prepare, content, served, asked.deadline, stages)
+            with stages.timed("triton"):
+                rows = await self._infer(served, prepared.pixels[np.newaxis], asked.deadline)
+            result = _classes(rows[0], prepared, served, asked)
+            if isinstance(result, VitrineError):
+                raise result
+            return Classified(served.entry.name, served.version, result)
+
+        served = self._catalog.resolve(asked.model)
+        with self._counted(served.entry.name, asked.deadline):
+            return await self._following(served, run)
+
+    async def classify_batch(self, contents: Sequence[bytes], asked: Asked, stages: Stages) -> Classified[Results]:
+        """Classify several: a picture that is broken has its error in its place, and the others their classes.
+
+        Stage `decode` is the time until all pictures are ready, resizing included: they are prepared side by side.
+
+        Raises:
+            VitrineError: what befalls all of them.
+        """
+
+        async def run(served: Served) -> Classified[Results]:
+            with stages.timed("decode"):
+                prepared = await asyncio.gather(
+                    *(self._in_a_thread(_attempt, content, served, asked.deadline) for content in contents)
+                )
+            whole = [each for each in prepared if isinstance(each, _Prepared)]
+            with stages.timed("triton"):
+                rows = iter(await self._infer_all(served, whole, asked.deadline))
+            results = (
+                _classes(next(rows), each, served, asked) if isinstance(each, _Prepared) else each for each in prepared
             )
-        probabilities = _checked(rows, entry.classes)
-        return Classification(entry.name, served.version, best(probabilities, entry.labels, top_k, min_score), warnings)
+            return Classified(served.entry.name, served.version, tuple(results))
+
+        served = self._catalog.resolve(asked.model)
+        with self._counted(served.entry.name, asked.deadline, len(contents)) as outcomes:
+            answer = await self._following(served, run)
+            outcomes[:] = [each.code if isinstance(each, VitrineError) else "ok" for each in answer.result]
+            return answer
+
+    async def _following(self, served: Served, run: Callable[[Served], Awaitable[_T]]) -> _T:
+        """Run on `served`, or on the version that took its place since the last refresh."""
+        try:
+            return await run(served)
+        except (ModelNotReady, UnknownModel):
+            await self._catalog.refresh()
+            newer = self._catalog.resolve(served.entry.name)
+            if newer == served:
+                raise
+            return await run(newer)
+
+    async def _in_a_thread(self, work: Callable[..., _T], content: bytes, served: Served, *rest: object) -> _T:
+        """Everything that costs CPU, in one hop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._pool, work, content, self._max_image_pixels, served.entry.preprocessing, *rest
+        )
+
+    async def _infer(
+        self, served: Served, pixels: npt.NDArray[np.uint8], deadline: Deadline
+    ) -> npt.NDArray[np.float32]:
+        rows = await self._backend.infer(served.entry.name, served.version, pixels, deadline.remaining())
+        if rows.shape != (len(pixels), served.entry.classes):
+            wanted = [len(pixels), served.entry.classes]
+            raise InvalidOutput(f"the model answered with shape {list(rows.shape)} instead of {wanted}")
+        return rows
+
+    async def _infer_all(
+        self, served: Served, prepared: Sequence[_Prepared], deadline: Deadline
+    ) -> list[npt.NDArray[np.float32]]:
+        """A row for each picture, asked for in batches as large as the model takes."""
+        size = served.entry.max_batch_size
+        stacks = [
+            np.stack([each.pixels for each in prepared[start : start + size]])
+            for start in range(0, len(prepared), size)
+        ]
+        answers = await asyncio.gather(*(self._infer(served, stack, deadline) for stack in stacks))
+        return [row for rows in answers for row in rows]
 
     @contextmanager
-    def _permit(self) -> Iterator[None]:
-        if self._in_flight >= self._limits.max_in_flight:
-            raise Overloaded(f"{self._in_flight} pictures are being worked on, which is the limit; try again shortly")
-        self._in_flight += 1
+    def _counted(self, model: str, deadline: Deadline, pictures: int = 1) -> Iterator[list[str]]:
+        """Count each picture's outcome: those in the list, or what left the block for all."""
+        outcomes = ["ok"] * pictures
         try:
-            yield
-        finally:
-            self._in_flight -= 1
-
-    @contextmanager
-    def _counted(self, model: str) -> Iterator[None]:
-        outcome = "cancelled"
-        try:
-            yield
-            outcome = "ok"
+            yield outcomes
         except VitrineError as error:
-            outcome = error.code
+            outcomes[:] = [error.code] * pictures
+            raise
+        except asyncio.CancelledError:
+            outcomes[:] = [DeadlineExceeded.code if deadline.left <= 0 else "cancelled"] * pictures
+            raise
+        except BaseException:
+            outcomes[:] = ["internal_error"] * pictures
             raise
         finally:
-            self._metrics.images.labels(model, outcome).inc()
+            for outcome in outcomes:
+                self._metrics.images.labels(model, outcome).inc()
 
 
 def best(
@@ -127,19 +202,30 @@ def best(
 
 
 def _prepare(
-    content: bytes, max_pixels: int, preprocessing: Preprocessing, stages: Stages
-) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Everything that costs CPU, in one hop to a thread."""
+    content: bytes, max_pixels: int, preprocessing: Preprocessing, deadline: Deadline, stages: Stages
+) -> _Prepared:
+    deadline.remaining()  # It may have passed in the queue for this thread.
     with stages.timed("decode"):
         decoded = decode(content, max_pixels)
     with stages.timed("resize"):
-        return to_pixels(decoded.picture, preprocessing), decoded.warnings
+        return _Prepared(to_pixels(decoded.picture, preprocessing), decoded.warnings)
 
 
-def _checked(rows: npt.NDArray[np.float32], classes: int) -> npt.NDArray[np.float32]:
-    if rows.shape != (1, classes):
-        raise InvalidOutput(f"the model answered with shape {list(rows.shape)} instead of [1, {classes}]")
-    if not (np.isfinite(rows).all() and abs(float(rows.sum()) - 1.0) < 0.01):
-        raise InvalidOutput("the model answered with numbers that are not probabilities")
-    row: npt.NDArray[np.float32] = rows[0]
-    return row
+def _attempt(
+    content: bytes, max_pixels: int, preprocessing: Preprocessing, deadline: Deadline
+) -> _Prepared | VitrineError:
+    try:
+        return _prepare(content, max_pixels, preprocessing, deadline, Stages())
+    except DeadlineExceeded:
+        raise
+    except VitrineError as error:
+        return error
+
+
+def _classes(
+    row: npt.NDArray[np.float32], prepared: _Prepared, served: Served, asked: Asked
+) -> Classes | InvalidOutput:
+    """The classes of one row of the model's answer, unless it holds no probabilities."""
+    if not (np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 0.01):
+        return InvalidOutput("the model answered with numbers that are not probabilities")
+    return Classes(best(row, served.entry.labels, asked.top_k, asked.min_score), prepared.warnings)

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "VITRINE_"
 
@@ -13,10 +13,10 @@ class SettingsError(ValueError):
     """The environment holds a setting that is unknown or invalid. The message names each."""
 
 
-class Settings(BaseSettings):
-    """Read from the environment, `VITRINE_` before each name in capitals."""
+class Settings(BaseModel):
+    """In the environment each name is in capitals, with `VITRINE_` before it."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -27,12 +27,29 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
     max_in_flight: int = Field(
-        default=64, ge=1, description="Most pictures worked on at once; more are refused with 503."
+        default=64, ge=1, description="Most pictures received or worked on at once; more are refused with 503."
+    )
+    max_batch_pictures: int = Field(default=32, ge=1, description="Most pictures in one batch request.")
+    read_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time a request's body may take.")
+    deadline_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Longest time from a request's headers to its answer; `X-Request-Timeout` may ask for less.",
     )
     decode_threads: int | None = Field(
         default=None, ge=1, description="Threads that decode and resize. Unset: the CPUs this process may use."
     )
-    triton_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest wait for one answer of Triton's.")
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="How long new requests are still taken after SIGTERM, while `/readyz` answers 503 already. Set it "
+        "to a little more than the time between two probes of your load balancer.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of the API keys that are accepted, one a line; `python -m service.keys` makes one. "
+        "Unset: nobody is asked for one.",
+    )
     refresh_seconds: float = Field(
         default=1.0, gt=0, description="How often Triton is asked what it serves, in seconds."
     )
@@ -48,8 +65,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    values = {name.removeprefix(PREFIX).lower(): environment[name] for name in known & environment.keys()}
     try:
-        return Settings()
+        return Settings.model_validate(values)
     except ValidationError as error:
         wrong = (f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
         raise SettingsError("; ".join(wrong)) from None

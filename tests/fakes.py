@@ -1,5 +1,6 @@
 """Stand-ins at the ports: a Triton that lives in a dictionary, and pictures made on the spot."""
 
+import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ class FakeBackend:
     unready: dict[str, str] = field(default_factory=dict)
     answer: Callable[[Pixels], Rows] = colour_shares
     failure: VitrineError | None = None
+    hold: asyncio.Event | None = None
+    """Where there is one, `infer` waits for it."""
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once `infer` was called."""
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     def serve(self, entry: Entry, version: str = "1") -> None:
@@ -61,6 +66,9 @@ class FakeBackend:
         """See `InferenceBackend.infer`."""
         self._fail()
         self.calls.append((name, version))
+        self.reached.set()
+        if self.hold is not None:
+            await self.hold.wait()
         if (name, version) not in self.configs:
             raise UnknownModel(f"{name} version {version} is gone")
         return self.answer(pixels)

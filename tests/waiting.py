@@ -1,5 +1,6 @@
 """Waiting for something that takes as long as it takes."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -13,3 +14,11 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up, "not in time"
         time.sleep(POLL_S)
+
+
+async def until_true(condition: Callable[[], bool]) -> None:
+    """The same in an event loop."""
+    give_up = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < give_up, "not in time"
+        await asyncio.sleep(POLL_S / 5)

@@ -1,44 +1,167 @@
-"""The picture inside a request: the raw body, or the one `file` part of a multipart form."""
+"""The pictures inside a request: the raw body, the `file` parts of a form, or base64 in JSON."""
 
+import asyncio
+import base64
+import binascii
+import re
+import sys
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import anyio
 from fastapi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
-from service.errors import EmptyBody, MalformedRequest
+from service.errors import ClientLeft, EmptyBody, InvalidBody, MalformedRequest, ReadTimeout, TooManyPictures
 
 PART = "file"
-_MAX_PARTS = 16
+FORM = "multipart/form-data"
+JSON = "application/json"
+_FIELDS = 16
+"""Parts of a form that may be there beside the pictures."""
+_T = TypeVar("_T")
+_URL = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
 
 
-async def read_picture(request: Request) -> bytes:
-    """The bytes of the picture in the body.
+class PictureIn(BaseModel):
+    """One picture in JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    image: str
+    """Base64 (RFC 4648, section 4)."""
+
+
+class PicturesIn(BaseModel):
+    """Several pictures in JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    images: list[str]
+    """Each as base64 (RFC 4648, section 4)."""
+
+
+async def read_picture(request: Request, seconds: float) -> bytes:
+    """The one picture in the body, which must arrive within so many seconds.
 
     Raises:
-        EmptyBody: there is no body, or the part is empty.
-        MalformedRequest: a form that cannot be taken apart, or has no or several `file` parts.
-        BodyTooLarge: from the middleware that counts the bytes.
+        RequestError: there is none, or it cannot be had; see `read_pictures`.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
-        content = await _read_part(request)
+    media_type = _media_type(request)
+    if media_type == FORM:
+        contents = await _in_time(_parts(request, 1), seconds)
+        if len(contents) != 1:
+            raise MalformedRequest(f"expected one part named {PART!r}, found {len(contents)}")
+        content = contents[0]
+    elif media_type == JSON:
+        (content,) = await _in_json(request, seconds, PictureIn, 1)
     else:
-        content = await request.body()
+        content = await _in_time(request.body(), seconds)
     if not content:
-        raise EmptyBody("the body is empty; send the bytes of a picture, or a form with one part named 'file'")
+        raise EmptyBody(f"the body is empty; send the bytes of a picture, or a form with one part named {PART!r}")
     return content
 
 
-async def _read_part(request: Request) -> bytes:
-    parser = MultiPartParser(request.headers, request.stream(), max_files=_MAX_PARTS, max_fields=_MAX_PARTS)
+async def read_pictures(request: Request, seconds: float, most: int) -> list[bytes]:
+    """The pictures in the body, in order.
+
+    Raises:
+        EmptyBody: there are none.
+        MalformedRequest: a form or JSON that cannot be taken apart, or neither of them.
+        InvalidBody: JSON of another shape, or an image that is no base64.
+        TooManyPictures: there are more than `most`.
+        ReadTimeout: the body did not arrive within `seconds`.
+        ClientLeft: the client closed the connection.
+        BodyTooLarge: from the middleware that counts the bytes.
+    """
+    media_type = _media_type(request)
+    if media_type == FORM:
+        contents = await _in_time(_parts(request, most), seconds)
+    elif media_type == JSON:
+        contents = await _in_json(request, seconds, PicturesIn, most)
+    else:
+        raise MalformedRequest(f'send a form with parts named {PART!r}, or JSON like {{"images": ["<base64>"]}}')
+    if not contents:
+        raise EmptyBody(f"there is no picture; send a form with parts named {PART!r}")
+    return contents
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _in_time(reading: Awaitable[_T], seconds: float) -> _T:
+    """What `reading` gives, if the body arrives within so many seconds."""
+    try:
+        with anyio.fail_after(seconds):
+            return await reading
+    except TimeoutError as error:
+        raise ReadTimeout(f"the body did not arrive within {seconds:g} s") from error
+    except ClientDisconnect as error:
+        raise ClientLeft("the client left before its body had arrived") from error
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, without temporary files: the body's size is limited already."""
+
+    spool_max_size = sys.maxsize
+
+
+async def _parts(request: Request, most: int) -> list[bytes]:
+    # One part more than may be there is read, so that it can be told from a broken form.
+    parser = _InMemory(request.headers, request.stream(), max_files=most + 1, max_fields=_FIELDS)
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:  # KeyError: a media type without a boundary
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise _too_many(most) from error
         raise MalformedRequest("the multipart body cannot be read; is its boundary right?") from error
     try:
         parts = form.getlist(PART)
-        if len(parts) != 1:
-            raise MalformedRequest(f"expected one part named {PART!r}, found {len(parts)}")
-        if not isinstance(parts[0], UploadFile):
+        if most > 1 and len(parts) > most:
+            raise _too_many(most)
+        files = [part for part in parts if isinstance(part, UploadFile)]
+        if len(files) < len(parts):
             raise MalformedRequest(f"the part {PART!r} must be a file: give it a filename")
-        return await parts[0].read()
+        return [await file.read() for file in files]
     finally:
         await form.close()
+
+
+async def _in_json(
+    request: Request, seconds: float, shape: type[PictureIn] | type[PicturesIn], most: int
+) -> list[bytes]:
+    body = await _in_time(request.body(), seconds)
+    if not body:
+        raise EmptyBody('the body is empty; send JSON like {"image": "<base64>"}')
+    # In a thread: tens of megabytes take as many milliseconds, and others wait for the loop.
+    return await asyncio.to_thread(_decoded, body, shape, most)
+
+
+def _decoded(body: bytes, shape: type[PictureIn] | type[PicturesIn], most: int) -> list[bytes]:
+    try:
+        found = shape.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise MalformedRequest("the body is not JSON, although its media type says so") from error
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise InvalidBody(f"{where[:128]}: {first['msg']}") from error
+    images = [found.image] if isinstance(found, PictureIn) else found.images
+    if len(images) > most:
+        raise _too_many(most)
+    return [_from_base64(image, number) for number, image in enumerate(images)]
+
+
+def _from_base64(text: str, number: int) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        if _URL.match(text):
+            raise InvalidBody("pictures are not fetched from URLs; send the picture itself, as base64") from error
+        raise InvalidBody(f"image {number} is not base64") from error
+
+
+def _too_many(most: int) -> TooManyPictures:
+    return TooManyPictures(f"at most {most} pictures are accepted in one request")

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.types import Scope
 
+from service.admission import Admission
 from service.catalog import Catalog
 from service.metrics import Metrics, Stages
 from service.pipeline import Pipeline
@@ -18,6 +19,8 @@ class RequestContext:
     """What is known of a request from its first byte to its last; made by the middleware."""
 
     request_id: str
+    caller: str | None = None
+    """The name of the API key, where keys are asked for."""
     stages: Stages = field(default_factory=Stages)
     code: str | None = None
     """The error's code, once there is one."""
@@ -43,13 +46,31 @@ class Services:
     pipeline: Pipeline
     catalog: Catalog
     metrics: Metrics
-    max_body_bytes: int
+    admission: Admission
+    read_seconds: float
+    deadline_seconds: float
+    max_batch_pictures: int
 
 
-async def services(request: Request) -> Services:
-    """The services of this application. Async, since FastAPI runs plain functions in a thread of their own."""
+def services_of(request: Request) -> Services:
+    """The services of this application."""
     found: Services = request.app.state.services
     return found
 
 
+async def services(request: Request) -> Services:
+    """The same for a route that FastAPI calls. Async, since it runs plain functions in a thread of their own."""
+    return services_of(request)
+
+
 ServicesDep = Annotated[Services, Depends(services)]
+
+
+def start_draining(app: FastAPI) -> None:
+    """From now on `/readyz` says that this process is going."""
+    app.state.draining = True
+
+
+def is_draining(request: Request) -> bool:
+    """Whether this process is going."""
+    return getattr(request.app.state, "draining", False)

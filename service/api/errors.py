@@ -7,22 +7,30 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.api.deps import context_of
+from service.api.deps import RequestContext, context_of
 from service.api.schemas import Problem
 from service.errors import (
     BodyTooLarge,
+    ClientLeft,
     CorruptImage,
     DeadlineExceeded,
+    Draining,
     EmptyBody,
+    HeadersTooLarge,
     ImageTooLarge,
+    InvalidBody,
     InvalidOutput,
     InvalidParameter,
     MalformedRequest,
     ModelNotNamed,
     ModelNotReady,
     Overloaded,
+    QuotaExceeded,
+    ReadTimeout,
+    TooManyPictures,
     TritonFailed,
     TritonUnavailable,
+    Unauthorized,
     UnknownModel,
     UnsupportedMedia,
     VitrineError,
@@ -32,15 +40,23 @@ STATUS: Mapping[type[VitrineError], int] = {
     MalformedRequest: 400,
     EmptyBody: 400,
     ModelNotNamed: 400,
+    Unauthorized: 401,
     UnknownModel: 404,
+    ReadTimeout: 408,
     BodyTooLarge: 413,
     ImageTooLarge: 413,
+    TooManyPictures: 413,
     UnsupportedMedia: 415,
     InvalidParameter: 422,
+    InvalidBody: 422,
     CorruptImage: 422,
+    QuotaExceeded: 429,
+    HeadersTooLarge: 431,
+    ClientLeft: 499,
     TritonFailed: 502,
     InvalidOutput: 502,
     Overloaded: 503,
+    Draining: 503,
     TritonUnavailable: 503,
     ModelNotReady: 503,
     DeadlineExceeded: 504,
@@ -50,14 +66,14 @@ HTTP_CODES = {404: ("not_found", "There is nothing here"), 405: ("method_not_all
 """What the router itself answers, by status: code and title."""
 
 INTERNAL = ("internal_error", "The gateway failed")
-_RETRY_AFTER_SECONDS = "1"
+_RETRY_AFTER_SECONDS = 1
+"""Where nobody knows better: Triton and the catalog are asked each second."""
 
 
 def problem(status: int, code: str, title: str, detail: str, request_id: str) -> JSONResponse:
     """A problem document. `type` is `about:blank`, so `title` and `code` tell what happened (RFC 9457, 4.2.1)."""
     document = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, request_id=request_id)
-    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status == 503 else {}
-    return JSONResponse(document.model_dump(), status, headers, media_type="application/problem+json")
+    return JSONResponse(document.model_dump(), status, media_type="application/problem+json")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -65,12 +81,12 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(VitrineError)
     async def ours(request: Request, error: VitrineError) -> JSONResponse:
-        return _answer(request, error)
+        return answer_to(error, context_of(request.scope))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
-        return _answer(request, InvalidParameter(wrong))
+        return answer_to(InvalidParameter(wrong), context_of(request.scope))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -82,8 +98,14 @@ def add_handlers(app: FastAPI) -> None:
         return answer
 
 
-def _answer(request: Request, error: VitrineError) -> JSONResponse:
-    context = context_of(request.scope)
+def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
+    """The problem document of one of our errors, noted in the request's context."""
     context.code = error.code
     context.cause = error.__cause__
-    return problem(STATUS[type(error)], error.code, error.title, error.message, context.request_id)
+    status = STATUS[type(error)]
+    answer = problem(status, error.code, error.title, error.message, context.request_id)
+    if status in (429, 503):
+        answer.headers["Retry-After"] = str(error.retry_after or _RETRY_AFTER_SECONDS)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer

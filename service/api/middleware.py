@@ -1,4 +1,4 @@
-"""What surrounds every request, as pure ASGI: its id, its clock, its body limit, its metrics, its line in the log.
+"""What surrounds every request, as pure ASGI: its id, its clock, its key, its body limit, its metrics, its log line.
 
 The outcome of a request is counted here and nowhere else.
 """
@@ -13,22 +13,26 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import RequestContext, bind_context
-from service.api.errors import INTERNAL, problem
-from service.errors import BodyTooLarge
+from service.api.errors import INTERNAL, answer_to, problem
+from service.api.incoming import Body
+from service.errors import ClientLeft, VitrineError
+from service.keys import Keys
 from service.metrics import Metrics
 
 access_log = logging.getLogger("vitrine.access")
 _log = logging.getLogger(__name__)
 
+_GUARDED = "/v1/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, keys: Keys | None, max_body_bytes: int) -> None:
         self._app = app
         self._metrics = metrics
+        self._keys = keys
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,57 +40,38 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(_request_id(Headers(scope=scope).get("x-request-id")))
+        headers = Headers(scope=scope)
+        context = RequestContext(_request_id(headers.get("x-request-id")))
         bind_context(scope, context)
-        status = 0
-
-        async def respond(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = context.request_id
-                if context.stages.seconds:
-                    headers["Server-Timing"] = context.stages.server_timing()
-                if context.code == BodyTooLarge.code:
-                    headers["Connection"] = "close"  # the rest of the body is not read
-            await send(message)
-
+        body = Body(receive, headers, self._max_body_bytes)
+        answer = _Answer(send, context, body)
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, self._limited(scope, receive), respond)
+            self._admit(scope, headers, context)
+            await self._app(scope, body.receive, answer.send)
+        except VitrineError as error:
+            await answer_to(error, context)(scope, receive, answer.send)
         except Exception:
             _log.exception("request %s failed", context.request_id)
             context.code = INTERNAL[0]
-            if status:  # too late for another answer: let the server cut the connection
+            if answer.status:  # too late for another answer: let the server cut the connection
                 raise
-            answer = problem(500, *INTERNAL, "please report this with the request_id", context.request_id)
-            await answer(scope, receive, respond)
+            report = problem(500, *INTERNAL, "please report this with the request_id", context.request_id)
+            await report(scope, receive, answer.send)
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, context, status)
+            self._record(scope, context, answer.status)
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive`, refusing a body over the limit: by its declared length before it is read, else as it comes."""
-        limit = self._max_body_bytes
-        declared = Headers(scope=scope).get("content-length", "")
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            if declared.isdecimal() and int(declared) > limit:
-                raise BodyTooLarge(f"the body has {declared} bytes; at most {limit} are accepted")
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise BodyTooLarge(f"the body has more than {limit} bytes, which is the limit")
-            return message
-
-        return limited
+    def _admit(self, scope: Scope, headers: Headers, context: RequestContext) -> None:
+        """Ask for a key where keys are asked for. Probes, metrics and the documentation need none."""
+        if self._keys and scope["path"].startswith(_GUARDED):
+            kind, _, key = headers.get("authorization", "").partition(" ")
+            context.caller = self._keys.admit(key.strip() if kind.lower() == "bearer" else None)
 
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(route, f"{status // 100}xx" if status else "cancelled").inc()
+        gone = context.code == ClientLeft.code or not status
+        self._metrics.requests.labels(route, "cancelled" if gone else f"{status // 100}xx").inc()
         if context.code:
             self._metrics.rejections.labels(context.code).inc()
         if context.stages.seconds:
@@ -96,6 +81,7 @@ class RequestMiddleware:
             "request_id": context.request_id,
             "method": scope["method"],
             "route": route,
+            "caller": context.caller,
             "status": status,
             "code": context.code,
             "seconds": round(context.stages.total(), 5),
@@ -104,6 +90,32 @@ class RequestMiddleware:
         if context.cause is not None:
             line["cause"] = f"{type(context.cause).__name__}: {str(context.cause)[:500]}"
         access_log.info(json.dumps(line))
+
+
+class _Answer:
+    """`send`, adding the headers that every answer has; it lets the client see an answer that came early."""
+
+    def __init__(self, send: Send, context: RequestContext, body: Body) -> None:
+        self._send, self._context, self._body = send, context, body
+        self.status = 0
+        """0 until there is one."""
+
+    async def send(self, message: Message) -> None:
+        """See ASGI."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._context.request_id
+            if self._context.stages.seconds:
+                headers["Server-Timing"] = self._context.stages.server_timing()
+            if self._body.unread:
+                headers["Connection"] = "close"
+        elif self._body.unread and not message.get("more_body", False):
+            # Closing now would reset the connection under a client that still sends, and its answer would be lost.
+            await self._send({**message, "more_body": True})
+            await self._body.discard()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
 
 
 def _request_id(given: str | None) -> str:

@@ -1,11 +1,12 @@
 """What operators ask: alive, ready, how much."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.api.deps import ServicesDep
+from service.api.deps import ServicesDep, is_draining
 from service.api.schemas import Problem, StatusOut
+from service.errors import Draining
 
 router = APIRouter(tags=["operations"])
 
@@ -17,8 +18,10 @@ async def livez() -> StatusOut:
 
 
 @router.get("/readyz", responses={503: {"model": Problem}})
-async def readyz(services: ServicesDep) -> StatusOut:
+async def readyz(request: Request, services: ServicesDep) -> StatusOut:
     """Requests can be answered: Triton is there and the default model (or any, without a default) is ready."""
+    if is_draining(request):
+        raise Draining("this process finishes what it has and ends")
     services.catalog.check_ready()
     return StatusOut(status="ok")
 

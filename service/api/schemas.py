@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from contract.spec import Preprocessing
 from service.catalog import Served
-from service.pipeline import Classification
+from service.pipeline import Classes
 
 
 class PredictionOut(BaseModel):
@@ -15,6 +15,19 @@ class PredictionOut(BaseModel):
     score: float = Field(description="Probability, 0 to 1.", examples=[0.91])
 
 
+class ResultOut(BaseModel):
+    """The classes of one picture."""
+
+    predictions: list[PredictionOut] = Field(description="Best first.")
+    warnings: list[str] = Field(description="What was given up to read the picture; each starts with a stable code.")
+
+    @classmethod
+    def of(cls, classes: Classes) -> "ResultOut":
+        """Shape a pipeline's answer to one picture."""
+        predictions = [PredictionOut(label=p.label, index=p.index, score=p.score) for p in classes.predictions]
+        return cls(predictions=predictions, warnings=list(classes.warnings))
+
+
 class ClassificationOut(BaseModel):
     """The answer to one picture."""
 
@@ -23,15 +36,28 @@ class ClassificationOut(BaseModel):
     predictions: list[PredictionOut] = Field(description="Best first.")
     warnings: list[str] = Field(description="What was given up to read the picture; each starts with a stable code.")
 
-    @classmethod
-    def of(cls, answer: Classification) -> "ClassificationOut":
-        """Shape a pipeline's answer."""
-        return cls(
-            model=answer.model,
-            version=answer.version,
-            predictions=[PredictionOut(label=p.label, index=p.index, score=p.score) for p in answer.predictions],
-            warnings=list(answer.warnings),
-        )
+
+class ErrorOut(BaseModel):
+    """What is wrong with one picture of several."""
+
+    title: str
+    status: int = Field(description="What the picture alone would be answered with.")
+    detail: str
+    code: str = Field(description="Stable name of the error.")
+
+
+class FailedOut(BaseModel):
+    """In the place of a picture's classes."""
+
+    error: ErrorOut
+
+
+class BatchOut(BaseModel):
+    """The answer to several pictures."""
+
+    model: str
+    version: str
+    results: list[ResultOut | FailedOut] = Field(description="One for each picture, in order.")
 
 
 class PreprocessingOut(BaseModel):

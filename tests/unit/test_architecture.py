@@ -20,12 +20,13 @@ ALLOWED = {
 
 LAYERS = [
     ["service.__main__"],
-    ["service.app"],
+    ["service.app", "service.server"],
+    ["service.protocol"],
     ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],
-    ["service.api.errors", "service.api.body"],
+    ["service.api.errors", "service.api.body", "service.api.incoming"],
     ["service.api.schemas", "service.api.deps"],
-    ["service.pipeline"],
-    ["service.catalog", "service.images"],
+    ["service.pipeline", "service.admission", "service.keys"],
+    ["service.catalog", "service.images", "service.deadline"],
     ["service.triton"],
     ["service.metrics", "service.errors", "service.settings"],
 ]

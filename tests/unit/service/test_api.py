@@ -1,14 +1,21 @@
 """The HTTP API over a fake Triton."""
 
+import asyncio
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message
 
 from service.errors import ModelNotReady, TritonUnavailable, VitrineError
+from service.keys import digest_of
+from service.settings import Settings
 from tests.fakes import FakeBackend, a_picture, an_entry, encoded
 
 GREEN = encoded(a_picture((0, 200, 0)), "JPEG")
@@ -76,8 +83,10 @@ async def test_a_chunked_body_over_the_limit_is_cut_there(client: httpx.AsyncCli
             sent += 50_000
             yield b"x" * 50_000
 
-    assert problem_of(await client.post("/v1/classify", content=endless())) == (413, "body_too_large")
-    assert sent <= 300_000
+    answer = await client.post("/v1/classify", content=endless())
+    assert problem_of(answer) == (413, "body_too_large")
+    assert answer.headers["connection"] == "close"
+    assert sent <= 51_000_000, "what comes after the answer is read for a while, so that it is seen, and not for ever"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,187 @@ async def test_a_form_field_is_not_a_file(client: httpx.AsyncClient) -> None:
     assert problem_of(answer) == (400, "request_malformed")
 
 
-@pytest.mark.parametrize("query", ["top_k=0", "top_k=-1", "top_k=1000000000", "top_k=NaN", "min_score=2"])
+def in_json(*contents: bytes) -> dict[str, object]:
+    texts = [base64.b64encode(content).decode() for content in contents]
+    return {"images": texts} if len(texts) > 1 else {"image": texts[0]}
+
+
+async def test_base64_in_json_answers_as_the_raw_body_does(client: httpx.AsyncClient) -> None:
+    raw = await client.post("/v1/classify", content=GREEN)
+    assert (await client.post("/v1/classify", json=in_json(GREEN))).json() == raw.json()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "words"),
+    [
+        (b"", (400, "body_empty"), ""),
+        (b"{", (400, "request_malformed"), "not JSON"),
+        (b"[" * 1_000 + b"]" * 1_000, (400, "request_malformed"), "not JSON"),
+        (b"[]", (422, "body_invalid"), "the body"),
+        (b'{"image": 1}', (422, "body_invalid"), "image: Input should be a valid string"),
+        (b'{"image": "Zm9v", "url": 1}', (422, "body_invalid"), "url: Extra"),
+        (b'{"image": "no base64"}', (422, "body_invalid"), "image 0 is not base64"),
+        (b'{"image": "https://example.com/cat.jpg"}', (422, "body_invalid"), "not fetched from URLs"),
+        (b'{"image": ""}', (400, "body_empty"), ""),
+        (b'{"image": "aGVsbG8="}', (415, "media_type_unsupported"), ""),
+    ],
+)
+async def test_json_that_holds_no_picture_is_a_problem(
+    client: httpx.AsyncClient, content: bytes, expected: tuple[int, str], words: str
+) -> None:
+    answer = await client.post("/v1/classify", content=content, headers={"content-type": "application/json"})
+    assert problem_of(answer) == expected
+    assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("form", [True, False])
+async def test_several_pictures_are_answered_in_order(client: httpx.AsyncClient, form: bool) -> None:
+    red = encoded(a_picture((200, 0, 0)))
+    contents = [GREEN, red, GREEN[:100], *[GREEN] * 5]
+    if form:
+        answer = await client.post("/v1/classify/batch?top_k=1", files=[("file", ("x", each)) for each in contents])
+    else:
+        answer = await client.post("/v1/models/colours/classify/batch?top_k=1", json=in_json(*contents))
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["model"], body["version"]) == ("colours", "1")
+    assert body["results"][2]["error"].keys() == {"title", "status", "detail", "code"}
+    assert (body["results"][2]["error"]["status"], body["results"][2]["error"]["code"]) == (422, "image_corrupt")
+    labels = [each["predictions"][0]["label"] for each in body["results"] if "predictions" in each]
+    assert labels == ["green", "red", *["green"] * 5]
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"content": GREEN}, (400, "request_malformed")),
+        ({"json": {"images": []}}, (400, "body_empty")),
+        ({"json": {"image": "Zm9v"}}, (422, "body_invalid")),
+        ({"files": [("other", ("x", GREEN))]}, (400, "body_empty")),
+        ({"files": [("file", ("x", b""))] * 33}, (413, "too_many_pictures")),
+        ({"files": [("file", ("x", b""))] * 500}, (413, "too_many_pictures")),
+        ({"json": {"images": ["Zm9v"] * 33}}, (413, "too_many_pictures")),
+    ],
+)
+async def test_a_bad_batch_is_a_problem(
+    client: httpx.AsyncClient, request_: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    answer = await client.post("/v1/classify/batch", **request_)
+    assert problem_of(answer) == expected
+    if expected[0] == 413:
+        assert "at most 32 pictures" in answer.json()["detail"]
+
+
+async def test_a_batch_needs_room_for_all_its_pictures(client: httpx.AsyncClient, app: FastAPI) -> None:
+    services = app.state.services
+    with services.admission.permit(63):
+        assert (await client.post("/v1/classify", content=GREEN)).status_code == 200
+        answer = await client.post("/v1/classify/batch", json=in_json(GREEN, GREEN))
+        assert problem_of(answer) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_full_gateway_refuses_before_it_reads(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with app.state.services.admission.permit(64):
+        answer = await client.post("/v1/classify", content=b"never looked at")
+    assert problem_of(answer) == (503, "overloaded")
+
+
+@pytest.mark.parametrize("settings", [Settings(read_timeout_seconds=0.05)])
+async def test_a_slow_body_is_given_up_and_its_permit_comes_back(client: httpx.AsyncClient, app: FastAPI) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield GREEN[:10]
+        await asyncio.sleep(0.5)
+        yield GREEN[10:]
+
+    assert problem_of(await client.post("/v1/classify", content=slow())) == (408, "read_timeout")
+    with app.state.services.admission.permit(64):
+        pass
+
+
+async def test_what_takes_too_long_is_cancelled_at_the_callers_deadline(
+    client: httpx.AsyncClient, backend: FakeBackend
+) -> None:
+    backend.hold = asyncio.Event()
+    answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": "0.05"})
+    assert problem_of(answer) == (504, "deadline_exceeded")
+    text = (await client.get("/metrics")).text
+    assert 'vitrine_images_total{model="colours",outcome="deadline_exceeded"} 1.0' in text
+
+
+async def test_a_deadline_that_has_passed_stops_the_work_before_it_begins(
+    client: httpx.AsyncClient, backend: FakeBackend
+) -> None:
+    answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": "0.000001"})
+    assert problem_of(answer) == (504, "deadline_exceeded")
+    assert backend.calls == []
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", ""])
+async def test_a_deadline_that_is_none_is_a_problem(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": given})
+    assert problem_of(answer) == (422, "parameter_invalid")
+
+
+async def test_a_client_that_leaves_has_its_work_cancelled(
+    app: FastAPI, client: httpx.AsyncClient, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.hold = asyncio.Event()
+    messages = [{"type": "http.request", "body": GREEN, "more_body": False}]
+    headers = [(b"content-length", str(len(GREEN)).encode())]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await backend.reached.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": headers}
+    with caplog.at_level(logging.INFO, "vitrine.access"):
+        await app(scope, receive, send)
+    assert json.loads(caplog.records[-1].message)["code"] == "client_left"
+    text = (await client.get("/metrics")).text.splitlines()
+    assert 'vitrine_requests_total{route="/v1/classify",status="cancelled"} 1.0' in text
+    assert 'vitrine_images_total{model="colours",outcome="cancelled"} 1.0' in text
+    assert "vitrine_in_flight_requests 1.0" in text, "the one that asks for the metrics"
+
+
+class TestKeys:
+    """The gateway with a file of keys."""
+
+    KEY = "vitrine_secret"
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        (tmp_path / "keys").write_text(f"shop sha256:{digest_of(self.KEY)} rate=1\n")
+        return Settings(api_keys_file=tmp_path / "keys")
+
+    async def test_none_and_a_wrong_one_are_401_and_the_right_one_is_not_in_the_log(
+        self, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {self.KEY}"}):
+            answer = await client.post("/v1/classify", content=b"never looked at", headers=headers)
+            assert problem_of(answer) == (401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        with caplog.at_level(logging.INFO):
+            headers = {"authorization": f"bearer {self.KEY}"}
+            assert (await client.post("/v1/classify", content=GREEN, headers=headers)).status_code == 200
+            answer = await client.get("/v1/models", headers=headers)
+            assert problem_of(answer) == (429, "quota_exceeded")
+            assert answer.headers["retry-after"] == "1"
+        assert self.KEY not in caplog.text
+        assert '"caller": "shop"' in caplog.text
+
+    async def test_probes_and_metrics_need_none(self, client: httpx.AsyncClient) -> None:
+        assert [(await client.get(path)).status_code for path in ("/livez", "/readyz", "/metrics")] == [200] * 3
+
+
+@pytest.mark.parametrize(
+    "query", ["top_k=0", "top_k=-1", "top_k=1000000000", "top_k=NaN", "top_k=", "min_score=2", "min_score=NaN"]
+)
 async def test_a_parameter_out_of_range_is_a_problem(client: httpx.AsyncClient, query: str) -> None:
     assert problem_of(await client.post(f"/v1/classify?{query}", content=GREEN)) == (422, "parameter_invalid")
 

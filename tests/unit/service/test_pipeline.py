@@ -8,10 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.catalog import Catalog
-from service.errors import CorruptImage, InvalidOutput, Overloaded, UnknownModel
+from service.deadline import Deadline
+from service.errors import CorruptImage, DeadlineExceeded, InvalidOutput, TritonUnavailable, UnknownModel, VitrineError
 from service.metrics import Metrics, Stages
-from service.pipeline import Classification, Limits, Pipeline, best
-from tests.fakes import FakeBackend, Pixels, Rows, a_picture, an_entry, encoded
+from service.pipeline import Asked, Classes, Classified, Pipeline, Results, best
+from tests.fakes import FakeBackend, Pixels, Rows, a_picture, an_entry, colour_shares, encoded
 
 GREEN = encoded(a_picture((0, 200, 0)))
 
@@ -19,17 +20,23 @@ GREEN = encoded(a_picture((0, 200, 0)))
 class Bench:
     """A pipeline over a fake Triton, and what it counted."""
 
-    def __init__(self, backend: FakeBackend, max_in_flight: int = 8) -> None:
+    def __init__(self, backend: FakeBackend) -> None:
         self.backend = backend
         self.catalog = Catalog(backend, None)
         self.registry = CollectorRegistry()
         self.stages = Stages()
-        limits = Limits(max_in_flight, 1_000_000, 1.0)
-        metrics = Metrics(self.registry, "0")
-        self.pipeline = Pipeline(backend, self.catalog, metrics, ThreadPoolExecutor(1), limits)
+        self.pool = ThreadPoolExecutor(1)
+        self.pipeline = Pipeline(backend, self.catalog, Metrics(self.registry, "0"), self.pool, 1_000_000)
 
-    async def classify(self, content: bytes = GREEN, top_k: int = 5, min_score: float = 0.0) -> Classification:
-        return await self.pipeline.classify(content, "colours", top_k, min_score, self.stages)
+    async def classify(
+        self, content: bytes = GREEN, top_k: int = 5, min_score: float = 0.0, seconds: float = 5.0
+    ) -> Classified[Classes]:
+        asked = Asked("colours", top_k, min_score, Deadline.after(seconds))
+        return await self.pipeline.classify(content, asked, self.stages)
+
+    async def classify_batch(self, *contents: bytes) -> Classified[Results]:
+        asked = Asked("colours", 1, 0.0, Deadline.after(5.0))
+        return await self.pipeline.classify_batch(contents, asked, self.stages)
 
     def outcomes(self, outcome: str) -> float | None:
         return self.registry.get_sample_value("vitrine_images_total", {"model": "colours", "outcome": outcome})
@@ -44,15 +51,15 @@ async def bench(backend: FakeBackend) -> Bench:
 
 async def test_a_picture_is_classified(bench: Bench) -> None:
     answer = await bench.classify()
-    assert (answer.model, answer.version, answer.predictions[0].label) == ("colours", "1", "green")
-    assert len(answer.predictions) == 3
+    assert (answer.model, answer.version, answer.result.predictions[0].label) == ("colours", "1", "green")
+    assert len(answer.result.predictions) == 3
     assert list(bench.stages.seconds) == ["decode", "resize", "triton"]
     assert bench.outcomes("ok") == 1
 
 
 async def test_top_k_and_min_score_shorten_the_answer(bench: Bench) -> None:
-    assert len((await bench.classify(top_k=1)).predictions) == 1
-    assert all(prediction.score >= 0.5 for prediction in (await bench.classify(min_score=0.5)).predictions)
+    assert len((await bench.classify(top_k=1)).result.predictions) == 1
+    assert all(prediction.score >= 0.5 for prediction in (await bench.classify(min_score=0.5)).result.predictions)
 
 
 def test_the_best_classes_come_first_and_ties_by_index() -> None:
@@ -94,15 +101,67 @@ async def test_a_model_that_went_altogether_is_unknown(bench: Bench) -> None:
         await bench.classify()
 
 
-async def test_over_the_limit_is_refused_and_the_permit_comes_back(backend: FakeBackend) -> None:
-    bench = Bench(backend, max_in_flight=1)
-    await bench.catalog.refresh()
-    first = asyncio.create_task(bench.classify())
+async def test_what_is_too_late_is_not_begun(bench: Bench) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await bench.classify(b"not even looked at", seconds=0.0)
+    assert bench.backend.calls == []
+    assert bench.outcomes("deadline_exceeded") == 1
+
+
+async def test_work_that_is_cancelled_is_counted_as_such(bench: Bench) -> None:
+    running = asyncio.create_task(bench.classify())
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert bench.outcomes("cancelled") == 1
+
+
+async def test_what_nobody_foresaw_is_counted_as_such(bench: Bench) -> None:
+    def explode(_: Pixels) -> Rows:
+        raise RuntimeError("a fault of ours")
+
+    bench.backend.answer = explode
+    with pytest.raises(RuntimeError):
         await bench.classify()
-    await first
-    await bench.classify()
+    assert bench.outcomes("internal_error") == 1
+
+
+async def test_several_go_as_batches_no_larger_than_the_model_takes(bench: Bench) -> None:
+    sizes: list[int] = []
+
+    def record(pixels: Pixels) -> Rows:
+        sizes.append(len(pixels))
+        return colour_shares(pixels)
+
+    bench.backend.answer = record
+    red = encoded(a_picture((200, 0, 0)))
+    answer = await bench.classify_batch(*[GREEN, red] * 3)
+    assert sizes == [4, 2]
+    labels = [each.predictions[0].label for each in answer.result if isinstance(each, Classes)]
+    assert labels == ["green", "red"] * 3
+    assert bench.outcomes("ok") == 6
+    assert list(bench.stages.seconds) == ["decode", "triton"]
+
+
+async def test_a_broken_picture_among_several_has_its_error_in_its_place(bench: Bench) -> None:
+    def nothing_in_the_second(pixels: Pixels) -> Rows:
+        rows = colour_shares(pixels)
+        rows[1] = np.nan
+        return rows
+
+    bench.backend.answer = nothing_in_the_second
+    answer = await bench.classify_batch(GREEN, GREEN[:40], GREEN, b"", GREEN)
+    kinds = [each.code if isinstance(each, VitrineError) else "ok" for each in answer.result]
+    assert kinds == ["ok", "image_corrupt", "model_output_invalid", "body_empty", "ok"]
+    assert [bench.outcomes(kind) for kind in ("ok", "image_corrupt", "body_empty")] == [2, 1, 1]
+
+
+async def test_what_befalls_all_of_several_is_no_answer(bench: Bench) -> None:
+    bench.backend.failure = TritonUnavailable("gone")
+    with pytest.raises(TritonUnavailable):
+        await bench.classify_batch(GREEN, GREEN)
+    assert bench.outcomes("triton_unavailable") == 2
 
 
 async def test_the_picture_reaches_triton_as_the_contract_says(bench: Bench) -> None:

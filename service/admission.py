@@ -1,0 +1,50 @@
+"""A permit for each picture that is worked on: what is over the capacity is refused at the door, before any work."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from service.errors import Overloaded
+
+_REMEMBERED = 64
+"""Pictures that the rate is measured by."""
+_LONGEST_S = 30
+
+
+class Admission:
+    """At most `capacity` pictures at once."""
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._taken = 0
+        self._finished: deque[float] = deque(maxlen=_REMEMBERED)
+
+    @contextmanager
+    def permit(self, pictures: int = 1) -> Iterator[None]:
+        """Surrounds the work on so many pictures.
+
+        Raises:
+            Overloaded: there is no room for them; it says when there may be.
+        """
+        if self._taken + pictures > self._capacity:
+            raise Overloaded(
+                f"{self._taken} pictures are being worked on and at most {self._capacity} may be; try again later",
+                self._drained_in(),
+            )
+        self._taken += pictures
+        try:
+            yield
+        finally:
+            self._taken -= pictures
+            self._finished.extend([self._clock()] * pictures)
+
+    def _drained_in(self) -> int:
+        """Whole seconds until those that are here are done, at the rate of the last ones; 1 to 30."""
+        now = self._clock()
+        if not self._finished or now <= self._finished[0]:
+            return 1
+        rate = len(self._finished) / (now - self._finished[0])
+        return min(_LONGEST_S, max(1, math.ceil(self._taken / rate)))
