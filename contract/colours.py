@@ -36,10 +36,19 @@ def is_transparent(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info
 
 
+def is_upright(picture: Image.Image) -> bool:
+    """Whether EXIF says nothing else."""
+    orientation: int = picture.getexif().get(_ORIENTATION, 1)
+    return orientation == 1
+
+
+def lies_on_its_side(picture: Image.Image) -> bool:
+    """Whether EXIF says that width and height change places in the upright picture."""
+    return picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+
+
 def _upright(picture: Image.Image) -> Image.Image:
-    if picture.getexif().get(_ORIENTATION, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
+    return picture if is_upright(picture) else ImageOps.exif_transpose(picture)
 
 
 def _to_eight_bits(picture: Image.Image) -> npt.NDArray[np.uint8]:

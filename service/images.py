@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError, features
 
 from contract.colours import is_transparent, upright_rgb
+from contract.pixels import draft
+from contract.spec import Preprocessing
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -30,11 +32,13 @@ class Decoded:
     """An upright RGB picture, and what was given up to get it."""
 
     picture: Image.Image
+    extent: tuple[float, float]
+    """Width and height of what it shows, in its pixels (see `contract.pixels.to_pixels`)."""
     warnings: tuple[str, ...]
 
 
-def decode(content: bytes, max_pixels: int) -> Decoded:
-    """Decode a whole file.
+def decode(content: bytes, max_pixels: int, preprocessing: Preprocessing) -> Decoded:
+    """Decode a whole file, a JPEG no larger than `preprocessing` has use for.
 
     Raises:
         EmptyBody: there are no bytes.
@@ -58,10 +62,11 @@ def decode(content: bytes, max_pixels: int) -> Decoded:
         )
     try:
         warnings = [FIRST_FRAME_ONLY] if getattr(picture, "is_animated", False) else []
+        extent = draft(picture, preprocessing)
         picture.load()
         if is_transparent(picture):
             warnings.append(ALPHA_OVER_WHITE)
-        return Decoded(upright_rgb(picture), tuple(warnings))
+        return Decoded(upright_rgb(picture), extent, tuple(warnings))
     except Exception as error:  # as above
         raise CorruptImage("the picture is truncated or corrupt") from error
 

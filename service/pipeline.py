@@ -206,9 +206,9 @@ def _prepare(
 ) -> _Prepared:
     deadline.remaining()  # It may have passed in the queue for this thread.
     with stages.timed("decode"):
-        decoded = decode(content, max_pixels)
+        decoded = decode(content, max_pixels, preprocessing)
     with stages.timed("resize"):
-        return _Prepared(to_pixels(decoded.picture, preprocessing), decoded.warnings)
+        return _Prepared(to_pixels(decoded.picture, preprocessing, decoded.extent), decoded.warnings)
 
 
 def _attempt(
