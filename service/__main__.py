@@ -8,6 +8,9 @@ from service.keys import KeysError
 from service.server import Server
 from service.settings import SettingsError, read_settings
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_log = logging.getLogger("vitrine")
+
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight are finished first."""
@@ -22,6 +25,8 @@ def main() -> int:
     access.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitrine.access").addHandler(access)
     logging.getLogger("vitrine.access").propagate = False
+    if settings.api_keys_file is None and settings.host not in _LOOPBACK:
+        _log.warning("listening on %s without API keys: whoever reaches it may use it", settings.host)
     Server(app, settings).run()
     return 0
 

@@ -1,10 +1,10 @@
 """POST a picture, get its classes; or several."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-import anyio
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError
@@ -16,7 +16,7 @@ from service.api.deps import Services, context_of, services_of
 from service.api.errors import STATUS
 from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, Problem, ResultOut
 from service.deadline import Deadline
-from service.errors import ClientLeft, InvalidParameter, VitrineError
+from service.errors import ClientLeft, DeadlineExceeded, InvalidParameter, VitrineError
 from service.pipeline import Asked
 
 _T = TypeVar("_T")
@@ -194,20 +194,36 @@ async def _bounded(receive: Receive, deadline: Deadline, work: Awaitable[_T]) ->
         DeadlineExceeded: it took too long.
         ClientLeft: nobody waits for it.
     """
-    with anyio.CancelScope(deadline=anyio.current_time() + deadline.left) as scope:
-        watch = asyncio.create_task(_cancel_on_leave(receive, scope))
-        try:
-            return await work
-        finally:
-            watch.cancel()
-    deadline.remaining()
-    raise ClientLeft("the client left before there was an answer")
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine runs in one)
+    given_up: list[VitrineError] = []
+
+    def give_up(why: VitrineError) -> None:
+        if not given_up:
+            given_up.append(why)
+            task.cancel()
+
+    # Not anyio's scope: grpc answers a cancellation with one of its own, which that does not know again.
+    late = DeadlineExceeded("the deadline passed before there was an answer")
+    timer = asyncio.get_running_loop().call_later(deadline.left, give_up, late)
+    watch = asyncio.create_task(_watch(receive, give_up))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not given_up:
+            raise
+        if sys.version_info >= (3, 11):
+            task.uncancel()
+        raise given_up[0] from None
+    finally:
+        timer.cancel()
+        watch.cancel()
 
 
-async def _cancel_on_leave(receive: Receive, scope: anyio.CancelScope) -> None:
+async def _watch(receive: Receive, give_up: Callable[[VitrineError], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()
+    give_up(ClientLeft("the client left before there was an answer"))
 
 
 def _json(body: BaseModel) -> Response:

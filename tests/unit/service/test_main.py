@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from tests.processes import listens
 from tests.waiting import until
@@ -49,3 +50,23 @@ def test_without_triton_it_is_alive_and_not_ready_and_ends_cleanly(unused_tcp_po
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])  # noqa: S104
+def test_without_keys_only_loopback_goes_without_a_warning(
+    host: str, warned: bool, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    port = unused_tcp_port_factory()
+    with started(VITRINE_PORT=str(port), VITRINE_HOST=host, VITRINE_TRITON_URL="127.0.0.1:1") as process:
+        until(lambda: listens(port))
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert ("without API keys" in output) is warned
+
+
+def test_a_file_of_keys_that_is_not_there_stops_the_start_with_one_line() -> None:
+    with started(VITRINE_API_KEYS_FILE="/no/such/file") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.startswith("vitrine: the API keys /no/such/file cannot be read")
+    assert len(output.splitlines()) == 1
