@@ -74,7 +74,7 @@ was calibrated with {calibration} made pictures (method max).
 - *build*: everything in the row, from nothing.
 
 {table}
-{failures}"""
+{missing}{failures}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +230,11 @@ def _sizes(by_precision: dict[str, float]) -> str:
     return ", ".join("-" if size is None else f"{size:.0f}" if size >= 10 else f"{size:.1f}" for size in sizes)
 
 
+def _missing(rows: Iterable[Row]) -> str:
+    names = sorted({model.name for model in MODELS} - {row.model for row in rows})
+    return f"\nNot built in this run: {', '.join(f'`{name}`' for name in names)}.\n" if names else ""
+
+
 def _failures(rows: Iterable[Row]) -> str:
     lines = [f"- `{row.model}`: {' '.join(failure.split())}" for row in rows for failure in row.failures]
     return "\n".join(["\n## What did not work\n", *lines, ""]) if lines else ""
@@ -240,7 +245,12 @@ def page(rows: list[Row], arguments: str) -> str:
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     machine = f"{available_cpus()} cores of {cpu.partition(': ')[2] or platform.machine()}"
     return PAGE.format(
-        arguments=arguments, machine=machine, calibration=CALIBRATION, table=table(rows), failures=_failures(rows)
+        arguments=arguments,
+        machine=machine,
+        calibration=CALIBRATION,
+        table=table(rows),
+        missing=_missing(rows),
+        failures=_failures(rows),
     )
 
 
