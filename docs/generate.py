@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from service.api.errors import HTTP_CODES, INTERNAL, STATUS
 from service.app import create_app
+from service.inventory import Inventory
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
 
@@ -73,7 +74,8 @@ def metrics() -> Iterator[tuple[str, ...]]:
     labels = {
         collector._name: collector._labelnames for collector in collectors.values() if hasattr(collector, "_labelnames")
     }
-    described: list[Metric] = list(registry.collect())
+    labels |= {metric.name: metric._labelnames for metric in Inventory.describe()}
+    described: list[Metric] = [*registry.collect(), *Inventory.describe()]
     for metric in described:
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         named = ", ".join(f"`{label}`" for label in labels.get(metric.name, ("version",)))

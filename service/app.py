@@ -17,6 +17,7 @@ from service.api.deps import Services
 from service.api.errors import add_handlers
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
+from service.inventory import Inventory
 from service.keys import Keys
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -35,6 +36,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None) -> F
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url)
         catalog = Catalog(triton, settings.default_model)
+        inventory = Inventory(catalog)
+        metrics.registry.register(inventory)
         with ThreadPoolExecutor(settings.decode_threads or available_cpus(), "decode") as pool:
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
@@ -52,6 +55,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None) -> F
             finally:
                 watch.cancel()
                 await triton.close()
+                metrics.registry.unregister(inventory)
 
     # FastAPIOffline serves the documentation page's scripts itself; FastAPI's own page loads them from a CDN.
     app = FastAPIOffline(

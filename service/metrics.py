@@ -55,8 +55,8 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "vitrine_stage_duration_seconds",
-            "Time spent in each stage of a classify request; `total` is the whole request.",
-            ["stage"],
+            "Time spent in each stage of a classify request, by route; `total` is the whole request.",
+            ["route", "stage"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -76,8 +76,8 @@ class Metrics:
         build = Gauge("vitrine_build_info", "Always 1; the labels say what runs.", ["version"], registry=registry)
         build.labels(version).set(1)
 
-    def observe(self, stages: Stages) -> None:
+    def observe(self, route: str, stages: Stages) -> None:
         """Record the stages of a finished classify request."""
         for stage, seconds in stages.seconds.items():
-            self.stage_seconds.labels(stage).observe(seconds)
-        self.stage_seconds.labels("total").observe(stages.total())
+            self.stage_seconds.labels(route, stage).observe(seconds)
+        self.stage_seconds.labels(route, "total").observe(stages.total())

@@ -75,7 +75,7 @@ class RequestMiddleware:
         if context.code:
             self._metrics.rejections.labels(context.code).inc()
         if context.stages.seconds:
-            self._metrics.observe(context.stages)
+            self._metrics.observe(route, context.stages)
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": context.request_id,

@@ -25,7 +25,7 @@ LAYERS = [
     ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],
     ["service.api.errors", "service.api.body", "service.api.incoming"],
     ["service.api.schemas", "service.api.deps"],
-    ["service.pipeline", "service.admission", "service.keys"],
+    ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
     ["service.catalog", "service.images", "service.deadline"],
     ["service.triton"],
     ["service.metrics", "service.errors", "service.settings"],

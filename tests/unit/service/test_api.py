@@ -391,7 +391,8 @@ async def test_every_request_is_counted_once(client: httpx.AsyncClient) -> None:
         'vitrine_images_total{model="colours",outcome="ok"} 1.0',
         'vitrine_images_total{model="colours",outcome="media_type_unsupported"} 1.0',
         'vitrine_rejections_total{reason="media_type_unsupported"} 1.0',
-        'vitrine_stage_duration_seconds_count{stage="triton"} 1.0',
+        'vitrine_stage_duration_seconds_count{route="/v1/classify",stage="triton"} 1.0',
+        "vitrine_ready 1.0",
         "vitrine_upload_bytes_count 2.0",
         "vitrine_in_flight_requests 1.0",
     ):

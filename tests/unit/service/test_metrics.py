@@ -26,7 +26,8 @@ def test_observed_stages_land_in_the_histogram() -> None:
     for stage in STAGES:
         with stages.timed(stage):
             pass
-    Metrics(registry, "1.2.3").observe(stages)
+    Metrics(registry, "1.2.3").observe("/v1/classify", stages)
     for stage in (*STAGES, "total"):
-        assert registry.get_sample_value("vitrine_stage_duration_seconds_count", {"stage": stage}) == 1
+        labels = {"route": "/v1/classify", "stage": stage}
+        assert registry.get_sample_value("vitrine_stage_duration_seconds_count", labels) == 1
     assert registry.get_sample_value("vitrine_build_info", {"version": "1.2.3"}) == 1
