@@ -4,10 +4,10 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench matrix build docs lock clean
+.PHONY: help demo run test test-compose check format bench matrix build docs lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 demo: .venv/serve/.installed ## Serve the bundled model, classify a photograph, stop
 	@.venv/serve/bin/python -m embedded.demo
@@ -20,10 +20,13 @@ test: .venv/test/.installed .venv/build/.installed ## Run every test
 	.venv/build/bin/pytest
 	.venv/test/bin/pytest
 
+test-compose: .venv/test/.installed ## Build the images and run the stack, where a Docker engine is
+	TEST_COMPOSE=1 .venv/test/bin/pytest tests/compose
+
 check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and look for stale generated files
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/ruff check .
-	.venv/test/bin/mypy contract service embedded benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/*.py tests/integration tests/*.py
+	.venv/test/bin/mypy contract service embedded benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/*.py tests/integration tests/compose tests/*.py
 	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 

@@ -20,10 +20,11 @@ OUR_BACKENDS = Path(__file__).with_name("backends")
 
 @dataclass(frozen=True)
 class Ports:
-    """Where Triton listens; both on loopback only."""
+    """Where Triton listens: on loopback, but in a container, which has a loopback of its own."""
 
     grpc: int
     metrics: int
+    address: str = LOOPBACK
 
 
 def make_backends(folder: Path, server: Server) -> None:
@@ -45,7 +46,7 @@ def make_backends(folder: Path, server: Server) -> None:
 
 
 def command(server: Server, repository: Path, backends: Path, ports: Ports, shared_memory_prefix: str) -> list[str]:
-    """The command line: gRPC and metrics on loopback, no HTTP; new entries are picked up while it runs."""
+    """The command line: gRPC and metrics, no HTTP; new entries are picked up while it runs."""
     return [
         str(server.binary),
         f"--model-repository={repository}",
@@ -57,9 +58,9 @@ def command(server: Server, repository: Path, backends: Path, ports: Ports, shar
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         "--allow-http=false",
-        f"--grpc-address={LOOPBACK}",
+        f"--grpc-address={ports.address}",
         f"--grpc-port={ports.grpc}",
-        f"--metrics-address={LOOPBACK}",
+        f"--metrics-address={ports.address}",
         f"--metrics-port={ports.metrics}",
         "--allow-gpu-metrics=false",
         "--pinned-memory-pool-byte-size=0",
