@@ -8,15 +8,19 @@ from build_engines.builder import build
 from build_engines.report import Outcome
 from contract.config import from_pbtxt, read_config
 from tests.unit.build_engines.conftest import Silent
-from tests.unit.build_engines.kills import plan
+from tests.unit.build_engines.kills import plan, whole_plan
 
 ROOT = Path(__file__).parents[3]
 STEPS = ["export", "fp32 verify", "locked", "staged", "synced", "published"]
 
 
+def kill(how: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "tests.unit.build_engines.kills", how, str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+
+
 def test_a_build_killed_after_each_step_in_turn(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.unit.build_engines.kills", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    kill("apart", tmp_path)
     folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
     assert [(folder / "died").read_text() for folder in folders if (folder / "died").exists()] == STEPS
     for number, folder in enumerate(folders[: len(STEPS)]):
@@ -33,3 +37,19 @@ def test_a_build_killed_after_each_step_in_turn(tmp_path: Path) -> None:
         assert read.labels == ("cat", "dog")
         assert (entry / "1" / "model.onnx").is_file()
         assert not (folder / ".models.building").exists()
+
+
+def test_variants_killed_after_each_step_in_turn_are_all_there_in_the_end(tmp_path: Path) -> None:
+    kill("on", tmp_path)
+    died = dict(line.split(":") for line in (tmp_path / "died").read_text().splitlines())
+    assert list(died) == [
+        *("export", "reference", "fp32 engine", "fp32 verify", "int8 graph", "int8 engine", "int8 verify"),
+        *("locked", "staged", "synced", "published"),
+    ]
+    assert set(died.values()) == {" ", " nano"}
+    assert died["published"] == " nano", "and nothing before"
+    assert died["synced"] == " "
+    progress = Silent()
+    report = build(whole_plan(tmp_path), progress)
+    assert progress.steps == []
+    assert [(each.outcome, each.version) for each in report.variants] == [(Outcome.UNCHANGED, 1)] * 2
