@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # Nothing here asks who the client is.
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
