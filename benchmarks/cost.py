@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Awaitable, Callable
 from itertools import cycle
 from pathlib import Path
 
@@ -25,13 +24,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gateway import Load, closed_loop, pids_of
-from benchmarks.http import Connection
+from benchmarks.gateway import over_http
 from contract.config import CONFIG_FILE, LABELS_FILE, MODEL_FILE, Scheduling, to_pbtxt, write_config
 from contract.spec import Entry, Preprocessing
 from embedded.supervisor import Options, Stack
 
 GRAPH = Path(__file__).with_name("data") / "nothing.onnx"
+MODEL = "nothing"
 PREPROCESSING = Preprocessing(height=224, width=224, crop_pct=0.9)
 RESIZED = 248
 """The shorter edge before the crop: 224 / 0.9."""
@@ -71,11 +70,11 @@ def bare_ms(contents: list[bytes], seconds: float) -> float:
 
 def publish(repository: Path) -> None:
     """The model that costs nothing."""
-    entry = Entry("nothing", PREPROCESSING, ("red", "green", "blue"), max_batch_size=32)
-    (repository / "nothing" / "1").mkdir(parents=True)
-    (repository / "nothing" / CONFIG_FILE).write_text(to_pbtxt(write_config(entry, Scheduling())))
-    (repository / "nothing" / LABELS_FILE).write_text("".join(f"{label}\n" for label in entry.labels))
-    shutil.copy(GRAPH, repository / "nothing" / "1" / MODEL_FILE)
+    entry = Entry(MODEL, PREPROCESSING, ("red", "green", "blue"), max_batch_size=32)
+    (repository / MODEL / "1").mkdir(parents=True)
+    (repository / MODEL / CONFIG_FILE).write_text(to_pbtxt(write_config(entry, Scheduling())))
+    (repository / MODEL / LABELS_FILE).write_text("".join(f"{label}\n" for label in entry.labels))
+    shutil.copy(GRAPH, repository / MODEL / "1" / MODEL_FILE)
 
 
 async def measure(options: argparse.Namespace, console: Console) -> None:
@@ -90,33 +89,16 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
         async with Stack(Options(repository)) as stack:
             await stack.ready()
             for connections in options.connections:
-                await _load(stack, contents, connections, 1.0)  # the first requests are not like the others
+                await over_http(
+                    stack, MODEL, cycle(contents), connections, 1.0
+                )  # the first requests are not like the others
                 for number in range(options.rounds):
                     alone = await asyncio.to_thread(bare_ms, contents, options.seconds)
-                    load = await _load(stack, contents, connections, options.seconds)
+                    load = await over_http(stack, MODEL, cycle(contents), connections, options.seconds)
                     figures = [alone, load.cpu_ms, load.cpu_ms / alone, load.rate]
                     figures += [load.percentile_ms(50), load.percentile_ms(99)]
                     table.add_row(str(connections), str(number + 1), *(f"{figure:.2f}" for figure in figures))
     console.print(table)
-
-
-async def _load(stack: Stack, contents: list[bytes], connections: int, seconds: float) -> Load:
-    opened = [await Connection(stack.gateway_url).__aenter__() for _ in range(connections)]
-    pictures = cycle(contents)
-
-    def asker(connection: Connection) -> Callable[[], Awaitable[None]]:
-        async def ask() -> None:
-            answer = await connection.post("/v1/classify", next(pictures))
-            if answer.status != 200:
-                raise RuntimeError(f"the gateway answered {answer.status}: {answer.body[:200]!r}")
-
-        return ask
-
-    try:
-        return await closed_loop([asker(connection) for connection in opened], seconds, pids_of(stack))
-    finally:
-        for connection in opened:
-            await connection.__aexit__(None, None, None)
 
 
 def main() -> int:

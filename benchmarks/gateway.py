@@ -12,8 +12,9 @@ import asyncio
 import io
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +83,13 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / TICKS_PER_SECOND
 
 
-async def over_http(stack: Stack, model: str, photo: bytes, connections: int, seconds: float) -> Load:
-    """Load on the gateway."""
+async def over_http(stack: Stack, model: str, photos: Iterator[bytes], connections: int, seconds: float) -> Load:
+    """Load on the gateway; each request posts the next photo."""
     opened = [await Connection(stack.gateway_url).__aenter__() for _ in range(connections)]
 
     def asker(connection: Connection) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
-            answer = await connection.post(f"/v1/models/{model}/classify", photo)
+            answer = await connection.post(f"/v1/models/{model}/classify", next(photos))
             if answer.status != 200:
                 raise RuntimeError(f"the gateway answered {answer.status}: {answer.body[:200]!r}")
 
@@ -130,10 +131,10 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
         table.add_column(head, justify="right")
     async with Stack(Options(options.repository)) as stack:
         await stack.ready()
-        await over_http(stack, options.model, photo, 4, 1.0)  # the first requests are not like the others
+        await over_http(stack, options.model, repeat(photo), 4, 1.0)  # the first requests are not like the others
         for connections in options.connections:
             grpc = await over_grpc(stack, options.model, pixels, connections, options.seconds)
-            http = await over_http(stack, options.model, photo, connections, options.seconds)
+            http = await over_http(stack, options.model, repeat(photo), connections, options.seconds)
             for name, load, share in (("grpc", grpc, ""), ("http", http, f"{http.rate / grpc.rate:.2f}")):
                 figures = (load.rate, load.percentile_ms(50), load.percentile_ms(99), load.cpu_ms)
                 table.add_row(str(connections), name, *(f"{figure:.1f}" for figure in figures), share)
