@@ -1,8 +1,10 @@
 """Foreign errors stop at one border."""
 
 import grpc
+import numpy as np
 import pytest
 from grpc import StatusCode
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from service.errors import (
     DeadlineExceeded,
@@ -13,7 +15,7 @@ from service.errors import (
     UnknownModel,
     VitrineError,
 )
-from service.triton import TritonBackend, from_status, triton_errors
+from service.triton import TritonBackend, from_status, infer_request, triton_errors
 
 
 @pytest.mark.parametrize("status", [status for status in StatusCode if status is not StatusCode.OK])
@@ -74,3 +76,13 @@ async def test_a_triton_that_is_not_there_is_unavailable_at_once(unused_tcp_port
     with pytest.raises(TritonUnavailable):
         await backend.index()
     await backend.close()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 8, 8, 3), (4, 224, 224, 3)])
+def test_a_request_is_what_protobuf_would_make_of_it(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)[..., ::-1]
+    expected = ModelInferRequest(model_name="colours", model_version="12")
+    expected.inputs.add(name="image", datatype="UINT8", shape=shape)
+    expected.outputs.add(name="probabilities")
+    expected.raw_input_contents.append(pixels.tobytes())
+    assert ModelInferRequest.FromString(infer_request("colours", "12", pixels)) == expected
