@@ -6,6 +6,7 @@ import binascii
 import re
 import sys
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
@@ -15,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from service.deadline import Deadline
 from service.errors import ClientLeft, EmptyBody, InvalidBody, MalformedRequest, ReadTimeout, TooManyPictures
 
 PART = "file"
@@ -24,6 +26,16 @@ _FIELDS = 16
 """Parts of a form that may be there beside the pictures."""
 _T = TypeVar("_T")
 _URL = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """When a body must be there."""
+
+    seconds: float
+    """From now."""
+    deadline: Deadline
+    """The request's, which may come first."""
 
 
 class PictureIn(BaseModel):
@@ -42,28 +54,28 @@ class PicturesIn(BaseModel):
     """Each as base64 (RFC 4648, section 4)."""
 
 
-async def read_picture(request: Request, seconds: float) -> bytes:
-    """The one picture in the body, which must arrive within so many seconds.
+async def read_picture(request: Request, until: Arrival) -> bytes:
+    """The one picture in the body.
 
     Raises:
         RequestError: there is none, or it cannot be had; see `read_pictures`.
     """
     media_type = _media_type(request)
     if media_type == FORM:
-        contents = await _in_time(_parts(request, 1), seconds)
+        contents = await _in_time(_parts(request, 1), until)
         if len(contents) != 1:
             raise MalformedRequest(f"expected one part named {PART!r}, found {len(contents)}")
         content = contents[0]
     elif media_type == JSON:
-        (content,) = await _in_json(request, seconds, PictureIn, 1)
+        (content,) = await _in_json(request, until, PictureIn, 1)
     else:
-        content = await _in_time(request.body(), seconds)
+        content = await _in_time(request.body(), until)
     if not content:
         raise EmptyBody(f"the body is empty; send the bytes of a picture, or a form with one part named {PART!r}")
     return content
 
 
-async def read_pictures(request: Request, seconds: float, most: int) -> list[bytes]:
+async def read_pictures(request: Request, until: Arrival, most: int) -> list[bytes]:
     """The pictures in the body, in order.
 
     Raises:
@@ -71,15 +83,16 @@ async def read_pictures(request: Request, seconds: float, most: int) -> list[byt
         MalformedRequest: a form or JSON that cannot be taken apart, or neither of them.
         InvalidBody: JSON of another shape, or an image that is no base64.
         TooManyPictures: there are more than `most`.
-        ReadTimeout: the body did not arrive within `seconds`.
+        ReadTimeout: the body did not arrive in its time.
+        DeadlineExceeded: the deadline passed before it had arrived.
         ClientLeft: the client closed the connection.
         BodyTooLarge: from the middleware that counts the bytes.
     """
     media_type = _media_type(request)
     if media_type == FORM:
-        contents = await _in_time(_parts(request, most), seconds)
+        contents = await _in_time(_parts(request, most), until)
     elif media_type == JSON:
-        contents = await _in_json(request, seconds, PicturesIn, most)
+        contents = await _in_json(request, until, PicturesIn, most)
     else:
         raise MalformedRequest(f'send a form with parts named {PART!r}, or JSON like {{"images": ["<base64>"]}}')
     if not contents:
@@ -91,13 +104,14 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _in_time(reading: Awaitable[_T], seconds: float) -> _T:
-    """What `reading` gives, if the body arrives within so many seconds."""
+async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
+    """What `reading` gives, if the body arrives in time."""
     try:
-        with anyio.fail_after(seconds):
+        with anyio.fail_after(max(0.0, min(until.seconds, until.deadline.left))):
             return await reading
     except TimeoutError as error:
-        raise ReadTimeout(f"the body did not arrive within {seconds:g} s") from error
+        until.deadline.remaining()
+        raise ReadTimeout(f"the body did not arrive within {until.seconds:g} s") from error
     except ClientDisconnect as error:
         raise ClientLeft("the client left before its body had arrived") from error
 
@@ -130,9 +144,9 @@ async def _parts(request: Request, most: int) -> list[bytes]:
 
 
 async def _in_json(
-    request: Request, seconds: float, shape: type[PictureIn] | type[PicturesIn], most: int
+    request: Request, until: Arrival, shape: type[PictureIn] | type[PicturesIn], most: int
 ) -> list[bytes]:
-    body = await _in_time(request.body(), seconds)
+    body = await _in_time(request.body(), until)
     if not body:
         raise EmptyBody('the body is empty; send JSON like {"image": "<base64>"}')
     # In a thread: tens of megabytes take as many milliseconds, and others wait for the loop.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 from starlette.types import Receive
 
-from service.api.body import FORM, JSON, PART, PictureIn, PicturesIn, read_picture, read_pictures
+from service.api.body import FORM, JSON, PART, Arrival, PictureIn, PicturesIn, read_picture, read_pictures
 from service.api.deps import Services, context_of, services_of
 from service.api.errors import STATUS
 from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, Problem, ResultOut
@@ -135,7 +135,7 @@ async def _classify(request: Request, model: str | None) -> Response:
     asked = _asked(request, services, model)
     with services.admission.permit():
         with stages.timed("receive"):
-            content = await read_picture(request, services.read_seconds)
+            content = await read_picture(request, Arrival(services.read_seconds, asked.deadline))
         services.metrics.upload_bytes.observe(len(content))
         answer = await _bounded(request.receive, asked.deadline, services.pipeline.classify(content, asked, stages))
     result = ResultOut.of(answer.result)
@@ -152,7 +152,8 @@ async def _classify_batch(request: Request, model: str | None) -> Response:
     asked = _asked(request, services, model)
     with services.admission.permit():
         with stages.timed("receive"):
-            contents = await read_pictures(request, services.read_seconds, services.max_batch_pictures)
+            until = Arrival(services.read_seconds, asked.deadline)
+            contents = await read_pictures(request, until, services.max_batch_pictures)
         for content in contents:
             services.metrics.upload_bytes.observe(len(content))
         with services.admission.permit(len(contents) - 1):

@@ -211,6 +211,16 @@ async def test_a_slow_body_is_given_up_and_its_permit_comes_back(client: httpx.A
         pass
 
 
+async def test_a_slow_body_does_not_outlast_the_callers_deadline(client: httpx.AsyncClient) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield GREEN[:10]
+        await asyncio.sleep(0.5)
+        yield GREEN[10:]
+
+    answer = await client.post("/v1/classify", content=slow(), headers={"X-Request-Timeout": "0.05"})
+    assert problem_of(answer) == (504, "deadline_exceeded")
+
+
 async def test_what_takes_too_long_is_cancelled_at_the_callers_deadline(
     client: httpx.AsyncClient, backend: FakeBackend
 ) -> None:
