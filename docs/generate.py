@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from service.api.errors import HTTP_CODES, INTERNAL, STATUS
@@ -69,13 +68,14 @@ def errors() -> Iterator[tuple[str, ...]]:
 
 def metrics() -> Iterator[tuple[str, ...]]:
     """A row for each metric."""
-    registry = CollectorRegistry()
-    collectors = vars(Metrics(registry, "0"))
+    collectors = Metrics("0")
     labels = {
-        collector._name: collector._labelnames for collector in collectors.values() if hasattr(collector, "_labelnames")
+        collector._name: collector._labelnames
+        for collector in vars(collectors).values()
+        if hasattr(collector, "_labelnames")
     }
     labels |= {metric.name: metric._labelnames for metric in Inventory.describe()}
-    described: list[Metric] = [*registry.collect(), *Inventory.describe()]
+    described: list[Metric] = [*collectors.exposed.collect(), *Inventory.describe()]
     for metric in described:
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         named = ", ".join(f"`{label}`" for label in labels.get(metric.name, ("version",)))

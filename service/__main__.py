@@ -1,12 +1,13 @@
-"""`python -m service`: the gateway as a process."""
+"""`python -m service`: the gateway as a process, or several."""
 
 import logging
 import sys
 
 from service.app import create_app
 from service.keys import KeysError
-from service.server import Server
+from service.server import Server, log_to_streams
 from service.settings import SettingsError, read_settings
+from service.workers import Workers
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _log = logging.getLogger("vitrine")
@@ -20,14 +21,13 @@ def main() -> int:
     except (SettingsError, KeysError) as error:
         print(f"vitrine: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    access = logging.StreamHandler(sys.stdout)
-    access.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("vitrine.access").addHandler(access)
-    logging.getLogger("vitrine.access").propagate = False
+    log_to_streams()
     if settings.api_keys_file is None and settings.host not in _LOOPBACK:
         _log.warning("listening on %s without API keys: whoever reaches it may use it", settings.host)
-    Server(app, settings).run()
+    if settings.workers == 1:
+        Server(app, settings).run()
+    else:
+        Workers(settings).run()
     return 0
 
 

@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CollectorRegistry
 
 from contract.cpus import available_cpus
 from service.admission import Admission
@@ -27,18 +27,25 @@ from service.triton import InferenceBackend, TritonBackend
 VERSION = version("vitrine")
 
 
-def create_app(settings: Settings, backend: InferenceBackend | None = None) -> FastAPI:
-    """The gateway as an ASGI application; `backend` takes Triton's place in tests."""
-    metrics = Metrics(CollectorRegistry(), VERSION)
-    keys = Keys.read(settings.api_keys_file) if settings.api_keys_file else None
+def create_app(settings: Settings, backend: InferenceBackend | None = None, shared: Path | None = None) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    `backend` takes Triton's place in tests; `shared` is the folder in which worker processes keep their metrics.
+
+    Raises:
+        KeysError: the file of API keys cannot be read.
+    """
+    metrics = Metrics(VERSION, shared)
+    keys = Keys.read(settings.api_keys_file, settings.workers) if settings.api_keys_file else None
+    decoders = settings.decode_threads or max(1, available_cpus() // settings.workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url)
         catalog = Catalog(triton, settings.default_model)
         inventory = Inventory(catalog)
-        metrics.registry.register(inventory)
-        with ThreadPoolExecutor(settings.decode_threads or available_cpus(), "decode") as pool:
+        metrics.exposed.register(inventory)
+        with ThreadPoolExecutor(decoders, "decode") as pool:
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
                 catalog=catalog,
@@ -55,7 +62,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None) -> F
             finally:
                 watch.cancel()
                 await triton.close()
-                metrics.registry.unregister(inventory)
+                metrics.exposed.unregister(inventory)
 
     # FastAPIOffline serves the documentation page's scripts itself; FastAPI's own page loads them from a CDN.
     app = FastAPIOffline(

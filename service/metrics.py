@@ -1,14 +1,15 @@
 """Every Prometheus collector of the gateway, and the stopwatch of one request.
 
-Collectors live in a registry that is passed in. What happened to a request is counted in one place, the middleware;
-what happened to a picture in another, the pipeline.
+What happened to a request is counted in one place, the middleware; what happened to a picture in another, the pipeline.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
 
 STAGES = ("receive", "decode", "resize", "triton")
 """The timed parts of a request, in order. They do not overlap."""
@@ -48,8 +49,13 @@ class Stages:
 class Metrics:
     """The collectors, in base units. Label values are bounded: routes, status classes, models served, error codes."""
 
-    def __init__(self, registry: CollectorRegistry, version: str) -> None:
-        self.registry = registry
+    def __init__(self, version: str, shared: Path | None = None) -> None:
+        registry = CollectorRegistry()
+        self.exposed = registry
+        """What `/metrics` shows: of all workers together, where they share a folder."""
+        if shared is not None:
+            self.exposed = CollectorRegistry()
+            multiprocess.MultiProcessCollector(self.exposed, str(shared))  # type: ignore[no-untyped-call]
         self.requests = Counter(
             "vitrine_requests", "Requests answered, by route and status class.", ["route", "status"], registry=registry
         )
@@ -69,11 +75,26 @@ class Metrics:
         self.rejections = Counter(
             "vitrine_rejections", "Requests answered with an error, by its code.", ["reason"], registry=registry
         )
-        self.in_flight = Gauge("vitrine_in_flight_requests", "Requests being answered now.", registry=registry)
+        self.in_flight = Gauge(
+            "vitrine_in_flight_requests",
+            "Requests being answered now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.upload_bytes = Histogram(
             "vitrine_upload_bytes", "Size of pictures received.", buckets=_BYTES, registry=registry
         )
-        build = Gauge("vitrine_build_info", "Always 1; the labels say what runs.", ["version"], registry=registry)
+        self.workers = Gauge(
+            "vitrine_workers", "Worker processes that serve.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.workers.set(1)
+        build = Gauge(
+            "vitrine_build_info",
+            "Always 1; the labels say what runs.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         build.labels(version).set(1)
 
     def observe(self, route: str, stages: Stages) -> None:
@@ -81,3 +102,18 @@ class Metrics:
         for stage, seconds in stages.seconds.items():
             self.stage_seconds.labels(route, stage).observe(seconds)
         self.stage_seconds.labels(route, "total").observe(stages.total())
+
+
+def share(folder: Path, slot: int) -> None:
+    """Keep the values of every collector made from here on in `folder`, under the name of this worker's slot.
+
+    A worker that takes over a slot goes on counting where the one before it stopped: counters never go back, and
+    there are as many files as slots, not as many as processes that ever were.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
+def forget(folder: Path, slot: int) -> None:
+    """The worker of `slot` is gone, and with it what it was doing: its gauges."""
+    multiprocess.mark_process_dead(slot, str(folder))  # type: ignore[no-untyped-call]

@@ -1,5 +1,7 @@
-"""The process's server: uvicorn, with a way out that loses no request."""
+"""A process that serves: uvicorn, with a way out that loses no request, and its log."""
 
+import logging
+import sys
 import time
 from types import FrameType
 
@@ -14,6 +16,31 @@ GRACE_SECONDS = 30
 """What requests in flight get at the end."""
 
 
+def configure(settings: Settings, app: FastAPI | None = None) -> uvicorn.Config:
+    """The configuration of uvicorn; without an `app` it does for making the socket."""
+    return uvicorn.Config(
+        app or "",
+        host=settings.host,
+        port=settings.port,
+        http=BoundedHttpProtocol,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # Nothing here asks who the client is.
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def log_to_streams() -> None:
+    """One JSON line a request on stdout; what else there is to say on stderr."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    access = logging.StreamHandler(sys.stdout)
+    access.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("vitrine.access").addHandler(access)
+    logging.getLogger("vitrine.access").propagate = False
+
+
 class Server(uvicorn.Server):
     """Serves `app` until SIGTERM or SIGINT.
 
@@ -22,20 +49,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                http=BoundedHttpProtocol,
-                ws="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,  # Nothing here asks who the client is.
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-        )
+        super().__init__(configure(settings, app))
         self._app = app
         self._drain_seconds = settings.drain_seconds
         self._leave_at: float | None = None

@@ -24,10 +24,13 @@ class Settings(BaseModel):
     default_model: str | None = Field(
         default=None, description="Entry that answers `/v1/classify`. Unset: the only one served."
     )
+    workers: int = Field(
+        default=1, ge=1, description="Processes that serve, each with an event loop, decode threads and a gRPC channel."
+    )
     max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
     max_in_flight: int = Field(
-        default=64, ge=1, description="Most pictures received or worked on at once; more are refused with 503."
+        default=64, ge=1, description="Most pictures a worker receives or works on at once; more are refused with 503."
     )
     max_batch_pictures: int = Field(default=32, ge=1, description="Most pictures in one batch request.")
     read_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time a request's body may take.")
@@ -37,7 +40,7 @@ class Settings(BaseModel):
         description="Longest time from a request's headers to its answer; `X-Request-Timeout` may ask for less.",
     )
     decode_threads: int | None = Field(
-        default=None, ge=1, description="Threads that decode and resize. Unset: the CPUs this process may use."
+        default=None, ge=1, description="Threads of a worker that decode and resize. Unset: its share of the CPUs."
     )
     drain_seconds: float = Field(
         default=0.0,

@@ -28,8 +28,8 @@ async def readyz(request: Request, services: ServicesDep) -> StatusOut:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
-    """The gateway's metrics in Prometheus' text format. Triton's own are at Triton's metrics port."""
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """The metrics of all workers of this gateway, in Prometheus' text format. Triton shows its own at its own port."""
+    return Response(generate_latest(services.metrics.exposed), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", include_in_schema=False)

@@ -20,6 +20,7 @@ ALLOWED = {
 
 LAYERS = [
     ["service.__main__"],
+    ["service.workers"],
     ["service.app", "service.server"],
     ["service.protocol"],
     ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],

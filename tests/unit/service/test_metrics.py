@@ -1,7 +1,6 @@
 """The stopwatch and the collectors."""
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from service.metrics import STAGES, Metrics, Stages
 
@@ -21,13 +20,13 @@ def test_server_timing_is_in_milliseconds_and_ends_with_the_total() -> None:
 
 
 def test_observed_stages_land_in_the_histogram() -> None:
-    registry = CollectorRegistry()
+    metrics = Metrics("1.2.3")
     stages = Stages()
     for stage in STAGES:
         with stages.timed(stage):
             pass
-    Metrics(registry, "1.2.3").observe("/v1/classify", stages)
+    metrics.observe("/v1/classify", stages)
     for stage in (*STAGES, "total"):
         labels = {"route": "/v1/classify", "stage": stage}
-        assert registry.get_sample_value("vitrine_stage_duration_seconds_count", labels) == 1
-    assert registry.get_sample_value("vitrine_build_info", {"version": "1.2.3"}) == 1
+        assert metrics.exposed.get_sample_value("vitrine_stage_duration_seconds_count", labels) == 1
+    assert metrics.exposed.get_sample_value("vitrine_build_info", {"version": "1.2.3"}) == 1

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 
 from service.catalog import Catalog
 from service.deadline import Deadline
@@ -23,10 +22,10 @@ class Bench:
     def __init__(self, backend: FakeBackend) -> None:
         self.backend = backend
         self.catalog = Catalog(backend, None)
-        self.registry = CollectorRegistry()
+        self.metrics = Metrics("0")
         self.stages = Stages()
         self.pool = ThreadPoolExecutor(1)
-        self.pipeline = Pipeline(backend, self.catalog, Metrics(self.registry, "0"), self.pool, 1_000_000)
+        self.pipeline = Pipeline(backend, self.catalog, self.metrics, self.pool, 1_000_000)
 
     async def classify(
         self, content: bytes = GREEN, top_k: int = 5, min_score: float = 0.0, seconds: float = 5.0
@@ -39,7 +38,7 @@ class Bench:
         return await self.pipeline.classify_batch(contents, asked, self.stages)
 
     def outcomes(self, outcome: str) -> float | None:
-        return self.registry.get_sample_value("vitrine_images_total", {"model": "colours", "outcome": outcome})
+        return self.metrics.exposed.get_sample_value("vitrine_images_total", {"model": "colours", "outcome": outcome})
 
 
 @pytest.fixture
