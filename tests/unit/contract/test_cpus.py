@@ -7,18 +7,34 @@ import pytest
 
 from contract.cpus import available_cpus
 
-
-def test_without_a_quota_the_affinity_counts(tmp_path: Path) -> None:
-    assert available_cpus(tmp_path / "absent") == len(os.sched_getaffinity(0))
+ALL = len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("50000 100000", 1), ("100000 100000", 1), ("1000 100000", 1)])
-def test_a_quota_lowers_the_count(tmp_path: Path, quota: str, expected: int) -> None:
-    (tmp_path / "cpu.max").write_text(quota + "\n")
-    assert available_cpus(tmp_path / "cpu.max") == expected
+def grant(cgroup: Path, version: int, quota: int | None) -> None:
+    """Write what the kernel shows for a quota, in microseconds of every 100,000."""
+    if version == 2:
+        (cgroup / "cpu.max").write_text(f"{'max' if quota is None else quota} 100000\n")
+    else:
+        (cgroup / "cpu").mkdir(exist_ok=True)
+        (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(f"{-1 if quota is None else quota}\n")
+        (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
 
 
-def test_an_unlimited_or_generous_quota_does_not(tmp_path: Path) -> None:
-    for quota in ("max 100000", "99900000 100000"):
-        (tmp_path / "cpu.max").write_text(quota + "\n")
-        assert available_cpus(tmp_path / "cpu.max") == len(os.sched_getaffinity(0))
+def test_without_a_cgroup_the_affinity_counts(tmp_path: Path) -> None:
+    assert available_cpus(tmp_path / "absent") == ALL
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [(1_000, 1), (50_000, 1), (100_000, 1), (100_001, min(2, ALL)), (99_900_000, ALL), (None, ALL)],
+)
+def test_a_quota_lowers_the_count(tmp_path: Path, version: int, quota: int | None, expected: int) -> None:
+    grant(tmp_path, version, quota)
+    assert available_cpus(tmp_path) == expected
+
+
+@pytest.mark.parametrize("text", ["", "max", "one two"])
+def test_what_is_no_quota_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert available_cpus(tmp_path) == ALL
