@@ -93,7 +93,8 @@ class Pipeline:
         """
 
         async def run(served: Served) -> Classified[Classes]:
-            prepared = await self._in_a_thread(_prepare, content, served, asked.deadline, stages)
+            with stages.rest("wait"):
+                prepared = await self._in_a_thread(_prepare, content, served, asked.deadline, stages)
             with stages.timed("triton"):
                 rows = await self._infer(served, prepared.pixels[np.newaxis], asked.deadline)
             result = _classes(rows[0], prepared, served, asked)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,9 @@ class Running:
 
 
 @contextmanager
-def running(repository: Path, gateway: tuple[str, ...] | None) -> Iterator[Running]:
+def running(
+    repository: Path, gateway: tuple[str, ...] | None, settings: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     lines: list[str] = []
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="embedded")
@@ -45,7 +47,7 @@ def running(repository: Path, gateway: tuple[str, ...] | None) -> Iterator[Runni
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
     try:
-        stack = Stack(Options(repository, gateway=gateway, show=lines.append))
+        stack = Stack(Options(repository, gateway=gateway, settings=settings or {}, show=lines.append))
         wait_for(stack.__aenter__())
         try:
             wait_for(stack.ready())

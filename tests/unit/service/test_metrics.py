@@ -1,5 +1,7 @@
 """The stopwatch and the collectors."""
 
+import time
+
 import pytest
 
 from service.metrics import STAGES, Metrics, Stages
@@ -11,6 +13,18 @@ def test_a_stage_is_timed_also_when_it_fails() -> None:
         raise ValueError("broken")
     assert stages.seconds["decode"] > 0
     assert stages.total() >= stages.seconds["decode"]
+
+
+def test_the_rest_is_what_the_other_stages_did_not_take() -> None:
+    stages = Stages()
+    with stages.timed("receive"):
+        pass
+    with stages.rest("wait"):
+        with stages.timed("decode"):
+            time.sleep(0.02)
+        time.sleep(0.01)
+    assert stages.seconds["wait"] >= 0.01
+    assert stages.seconds["wait"] + stages.seconds["decode"] < stages.total()
 
 
 def test_server_timing_is_in_milliseconds_and_ends_with_the_total() -> None:
