@@ -39,6 +39,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def listeners(pid: int) -> set[tuple[str, int]]:
     """The addresses (in hexadecimal, as the kernel shows them) and ports on which `pid` listens."""
     open_files = {os.path.realpath(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}

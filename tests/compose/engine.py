@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,12 +37,6 @@ def missing() -> str:
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
         return "no Docker engine answers (`docker info`)"
     return ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.engine import ROOT, Stack, compose_command, free_port, missing, run
+from tests.compose.engine import ROOT, Stack, compose_command, missing, run
+from tests.processes import free_port
 from tests.waiting import until
 
 PHOTO = ROOT / "docs" / "images" / "cat.jpg"

@@ -19,7 +19,7 @@ import pytest
 
 from tests.fakes import a_picture, encoded
 from tests.integration.conftest import Running
-from tests.processes import alive, command, descendants, listens
+from tests.processes import alive, command, descendants, free_port, listens
 from tests.waiting import until
 
 PICTURE = encoded(a_picture((0, 200, 0), (8, 8)))
@@ -48,10 +48,8 @@ class Gateway:
 
 @contextmanager
 def serving(stack: Running, workers: int, **settings: str) -> Iterator[Gateway]:
-    with socket.socket() as free, tempfile.TemporaryDirectory() as temporary:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    with tempfile.TemporaryDirectory() as temporary:
+        port = free_port()
         environment = {
             **os.environ,
             "TMPDIR": temporary,
