@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from contract.cpus import available_cpus
 from service.admission import Admission
 from service.api import classify, models, ops
-from service.api.deps import Services
+from service.api.deps import API, Services
 from service.api.errors import add_handlers
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
@@ -22,9 +22,12 @@ from service.keys import Keys
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
+from service.tracing import sending_to
 from service.triton import InferenceBackend, TritonBackend
 
 VERSION = version("vitrine")
+_DECODERS_PER_CPU = 2
+"""One waits for the interpreter's lock now and then; docs/operations.md has what more of them gain."""
 
 
 def create_app(settings: Settings, backend: InferenceBackend | None = None, shared: Path | None = None) -> FastAPI:
@@ -34,10 +37,12 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
 
     Raises:
         KeysError: the file of API keys cannot be read.
+        SettingsError: spans are asked for, and what makes them is not installed.
     """
     metrics = Metrics(VERSION, shared)
+    tracing = sending_to(settings.tracing_endpoint, VERSION) if settings.tracing_endpoint else None
     keys = Keys.read(settings.api_keys_file, settings.workers) if settings.api_keys_file else None
-    decoders = settings.decode_threads or max(1, available_cpus() // settings.workers)
+    decoders = settings.decode_threads or max(1, _DECODERS_PER_CPU * available_cpus() // settings.workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +68,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
                 watch.cancel()
                 await triton.close()
                 metrics.exposed.unregister(inventory)
+                if tracing is not None:
+                    await asyncio.to_thread(tracing.shutdown)  # It sends what it has.
 
     # FastAPIOffline serves the documentation page's scripts itself; FastAPI's own page loads them from a CDN.
     app = FastAPIOffline(
@@ -70,9 +77,23 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         version=VERSION,
         description="Post a picture, get its classes. Errors are RFC 9457 problem documents with a stable `code`.",
         lifespan=lifespan,
+        telemetry={
+            "tracer_provider": tracing,
+            "tracing": tracing is not None,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
+        },
     )
     for module in (classify, models, ops):
         app.include_router(module.router)
     add_handlers(app)
-    app.add_middleware(RequestMiddleware, metrics=metrics, keys=keys, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=metrics,
+        keys=keys,
+        tracer=tracing.get_tracer("vitrine", VERSION) if tracing else None,
+        max_body_bytes=settings.max_body_bytes,
+    )
     return app

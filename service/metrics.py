@@ -6,9 +6,11 @@ What happened to a request is counted in one place, the middleware; what happene
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from opentelemetry.context import get_current
+from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
 
 STAGES = ("receive", "wait", "decode", "resize", "triton")
@@ -21,18 +23,25 @@ _BYTES = (4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216)
 
 
 class Stages:
-    """The stopwatch of one request: seconds spent in each stage, in the order they ended."""
+    """The stopwatch of one request: seconds spent in each stage, in the order they ended.
 
-    def __init__(self) -> None:
+    With a `tracer` each stage is a span as well, a child of the span that is current here, in whichever thread it runs.
+    """
+
+    def __init__(self, tracer: Tracer | None = None) -> None:
         self.started = time.perf_counter()
         self.seconds: dict[str, float] = {}
+        self._tracer = tracer
+        self._context = get_current() if tracer else None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to `stage`, also when an error leaves it."""
+        span = self._tracer.start_as_current_span(stage, self._context) if self._tracer else nullcontext()
         start = time.perf_counter()
         try:
-            yield
+            with span:
+                yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 

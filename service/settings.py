@@ -40,7 +40,9 @@ class Settings(BaseModel):
         description="Longest time from a request's headers to its answer; `X-Request-Timeout` may ask for less.",
     )
     decode_threads: int | None = Field(
-        default=None, ge=1, description="Threads of a worker that decode and resize. Unset: its share of the CPUs."
+        default=None,
+        ge=1,
+        description="Threads of a worker that decode and resize. Unset: twice its share of the CPUs.",
     )
     drain_seconds: float = Field(
         default=0.0,
@@ -52,6 +54,11 @@ class Settings(BaseModel):
         default=None,
         description="File of the API keys that are accepted, one a line; `python -m service.keys` makes one. "
         "Unset: nobody is asked for one.",
+    )
+    tracing_endpoint: str | None = Field(
+        default=None,
+        description="Where OpenTelemetry's spans go: a collector's OTLP/HTTP address, such as `http://127.0.0.1:4318`. "
+        "Needs the extra `tracing`. Unset: nobody makes spans.",
     )
     refresh_seconds: float = Field(
         default=1.0, gt=0, description="How often Triton is asked what it serves, in seconds."

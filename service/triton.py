@@ -33,6 +33,7 @@ from service.errors import (
     UnknownModel,
     VitrineError,
 )
+from service.tracing import outgoing
 
 _CHANNEL_OPTIONS = [
     # gRPC's default waits up to two minutes between attempts to reconnect; Triton is back sooner than that.
@@ -141,7 +142,7 @@ class TritonBackend:
         """See `InferenceBackend.infer`."""
         request = infer_request(name, version, pixels)
         with triton_errors():
-            answer = await self._infer(request, timeout=timeout)
+            answer = await self._infer(request, timeout=timeout, metadata=outgoing())
         try:
             return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(answer.outputs[0].shape))
         except (IndexError, ValueError) as error:

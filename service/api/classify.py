@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from service.api.body import FORM, JSON, PART, Arrival, PictureIn, PicturesIn, read_picture, read_pictures
-from service.api.deps import Services, context_of, services_of
+from service.api.deps import API, Services, context_of, services_of
 from service.api.errors import STATUS
 from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, Problem, ResultOut
 from service.deadline import Deadline
@@ -36,7 +36,7 @@ class _Direct(APIRoute):
         return endpoint
 
 
-router = APIRouter(prefix="/v1", tags=["classify"], route_class=_Direct)
+router = APIRouter(prefix=API, tags=["classify"], route_class=_Direct)
 
 
 class Selection(BaseModel):

@@ -1,6 +1,6 @@
 """What a route may ask for: the one place that reads `app.state` and the request's context."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
@@ -11,6 +11,8 @@ from service.catalog import Catalog
 from service.metrics import Metrics, Stages
 from service.pipeline import Pipeline
 
+API = "/v1"
+"""What is before every path but those that operators ask."""
 _CONTEXT = "vitrine.context"
 
 
@@ -19,9 +21,9 @@ class RequestContext:
     """What is known of a request from its first byte to its last; made by the middleware."""
 
     request_id: str
+    stages: Stages
     caller: str | None = None
     """The name of the API key, where keys are asked for."""
-    stages: Stages = field(default_factory=Stages)
     code: str | None = None
     """The error's code, once there is one."""
     cause: BaseException | None = None

@@ -5,34 +5,38 @@ The outcome of a request is counted here and nowhere else.
 
 import json
 import logging
+import random
 import re
 import time
-import uuid
 
+from opentelemetry.trace import Tracer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.deps import RequestContext, bind_context
+from service.api.deps import API, RequestContext, bind_context
 from service.api.errors import INTERNAL, answer_to, problem
 from service.api.incoming import Body
 from service.errors import ClientLeft, VitrineError
 from service.keys import Keys
-from service.metrics import Metrics
+from service.metrics import Metrics, Stages
+from service.tracing import following, trace_id
 
 access_log = logging.getLogger("vitrine.access")
 _log = logging.getLogger(__name__)
 
-_GUARDED = "/v1/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, keys: Keys | None, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, keys: Keys | None, tracer: Tracer | None, max_body_bytes: int
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._keys = keys
+        self._tracer = tracer
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +45,11 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        context = RequestContext(_request_id(headers.get("x-request-id")))
+        with following(headers):
+            await self._answer(scope, headers, receive, send)
+
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        context = RequestContext(_request_id(headers.get("x-request-id")), Stages(self._tracer))
         bind_context(scope, context)
         body = Body(receive, headers, self._max_body_bytes)
         answer = _Answer(send, context, body)
@@ -64,7 +72,7 @@ class RequestMiddleware:
 
     def _admit(self, scope: Scope, headers: Headers, context: RequestContext) -> None:
         """Ask for a key where keys are asked for. Probes, metrics and the documentation need none."""
-        if self._keys and scope["path"].startswith(_GUARDED):
+        if self._keys and scope["path"].startswith(f"{API}/"):
             kind, _, key = headers.get("authorization", "").partition(" ")
             context.caller = self._keys.admit(key.strip() if kind.lower() == "bearer" else None)
 
@@ -79,6 +87,7 @@ class RequestMiddleware:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request_id": context.request_id,
+            "trace_id": trace_id(),
             "method": scope["method"],
             "route": route,
             "caller": context.caller,
@@ -119,5 +128,8 @@ class _Answer:
 
 
 def _request_id(given: str | None) -> str:
-    """The caller's id where it is harmless in a header and a log line, else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The caller's id where it is harmless in a header and a log line, else a new one.
+
+    It is no secret; the kernel's randomness would cost a system call, during which a decoding thread takes the lock.
+    """
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from service.api.deps import ServicesDep
+from service.api.deps import API, ServicesDep
 from service.api.schemas import ModelDetailOut, ModelOut, ModelsOut, Problem
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix=API, tags=["models"])
 
 
 @router.get("/models", responses={503: {"model": Problem}})

@@ -57,6 +57,11 @@ def test_form_and_raw_body_agree(gateway: httpx.Client) -> None:
     assert scores(form.json()["predictions"]) == pytest.approx(scores(raw.json()["predictions"]), abs=1e-6)
 
 
+def test_a_trace_is_handed_on_to_a_triton_that_takes_it(gateway: httpx.Client) -> None:
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=1"}
+    assert gateway.post(CLASSIFY, content=PHOTOGRAPH, headers=trace).status_code == 200
+
+
 RGB = Image.open(io.BytesIO(PHOTOGRAPH)).convert("RGB")
 GREY = RGB.convert("L")
 PALETTE = RGB.quantize(256)

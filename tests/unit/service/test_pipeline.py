@@ -52,7 +52,7 @@ async def test_a_picture_is_classified(bench: Bench) -> None:
     answer = await bench.classify()
     assert (answer.model, answer.version, answer.result.predictions[0].label) == ("colours", "1", "green")
     assert len(answer.result.predictions) == 3
-    assert list(bench.stages.seconds) == ["decode", "resize", "triton"]
+    assert list(bench.stages.seconds) == ["decode", "resize", "wait", "triton"]
     assert bench.outcomes("ok") == 1
 
 
