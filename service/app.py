@@ -14,7 +14,7 @@ from contract.cpus import available_cpus
 from service.admission import Admission
 from service.api import classify, models, ops
 from service.api.deps import API, Services
-from service.api.errors import add_handlers
+from service.api.errors import add_handlers, as_problems
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
 from service.inventory import Inventory
@@ -89,6 +89,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     for module in (classify, models, ops):
         app.include_router(module.router)
     add_handlers(app)
+    document = app.openapi
+    app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,

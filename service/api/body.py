@@ -7,11 +7,11 @@ import re
 import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -22,6 +22,8 @@ from service.errors import ClientLeft, EmptyBody, InvalidBody, MalformedRequest,
 PART = "file"
 FORM = "multipart/form-data"
 JSON = "application/json"
+_BASE64: dict[str, JsonValue] = {"contentEncoding": "base64"}
+"""RFC 4648, section 4."""
 _FIELDS = 16
 """Parts of a form that may be there beside the pictures."""
 _T = TypeVar("_T")
@@ -42,16 +44,14 @@ class PictureIn(BaseModel):
     """One picture in JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    image: str
-    """Base64 (RFC 4648, section 4)."""
+    image: str = Field(json_schema_extra=_BASE64)
 
 
 class PicturesIn(BaseModel):
     """Several pictures in JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    images: list[str]
-    """Each as base64 (RFC 4648, section 4)."""
+    images: list[Annotated[str, Field(json_schema_extra=_BASE64)]] = Field(json_schema_extra={"minItems": 1})
 
 
 async def read_picture(request: Request, until: Arrival) -> bytes:

@@ -13,8 +13,8 @@ from starlette.types import Receive
 
 from service.api.body import FORM, JSON, PART, Arrival, PictureIn, PicturesIn, read_picture, read_pictures
 from service.api.deps import API, Services, context_of, services_of
-from service.api.errors import STATUS
-from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, Problem, ResultOut
+from service.api.errors import STATUS, documented
+from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, ResultOut
 from service.deadline import Deadline
 from service.errors import ClientLeft, DeadlineExceeded, InvalidParameter, VitrineError
 from service.pipeline import Asked
@@ -51,30 +51,33 @@ class Selection(BaseModel):
 _BINARY = {"type": "string", "format": "binary"}
 
 
-def _documented(content: dict[str, Any], description: str) -> dict[str, Any]:
-    """What FastAPI cannot see of a direct route."""
+def _seen(content: dict[str, Any], description: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What FastAPI cannot see of a direct route, without a model in its path and with one."""
     query = Selection.model_json_schema()["properties"]
     timeout = {"type": "number", "exclusiveMinimum": 0, "title": "Seconds"}
-    return {
-        "parameters": [
-            *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in query.items()),
-            {
-                "name": DEADLINE_HEADER,
-                "in": "header",
-                "required": False,
-                "schema": timeout,
-                "description": "Answer within so many seconds, or not at all; no longer than the gateway's own limit.",
-            },
-        ],
-        "requestBody": {"required": True, "description": description, "content": content},
-    }
+    named = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
+    body = {"required": True, "description": description, "content": content}
+    parameters = [
+        *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in query.items()),
+        {
+            "name": DEADLINE_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": timeout,
+            "description": "Answer within so many seconds, or not at all; no longer than the gateway's own limit.",
+        },
+    ]
+    return (
+        {"parameters": parameters, "requestBody": body},
+        {"parameters": [named, *parameters], "requestBody": body},
+    )
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
     return {"schema": {"type": "object", "required": [PART], "properties": {PART: schema}}}
 
 
-_ONE = _documented(
+_ONE, _ONE_BY = _seen(
     {
         "image/*": {"schema": _BINARY},
         "application/octet-stream": {"schema": _BINARY},
@@ -83,47 +86,35 @@ _ONE = _documented(
     },
     "The picture: its bytes as they are, a form with one file, or base64 in JSON. Content decides its format.",
 )
-_SEVERAL = _documented(
-    {FORM: _form({"type": "array", "items": _BINARY}), JSON: {"schema": PicturesIn.model_json_schema()}},
+_SEVERAL, _SEVERAL_BY = _seen(
+    {FORM: _form({"type": "array", "items": _BINARY, "minItems": 1}), JSON: {"schema": PicturesIn.model_json_schema()}},
     "The pictures: a form with several files of the same name, or base64 in JSON. Content decides their formats.",
 )
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description}
-    for status, description in {
-        400: "The body is empty or cannot be taken apart, or a model must be named.",
-        401: "An API key is needed.",
-        404: "The model is not served.",
-        408: "The body did not arrive in time.",
-        413: "Too many bytes, pixels or pictures.",
-        415: "Not a picture of an accepted format.",
-        422: "The picture is corrupt, the JSON has another shape, or a parameter is out of range.",
-        429: "The API key's rate is exceeded. See Retry-After.",
-        502: "Triton failed, or the model's output is no probabilities.",
-        503: "At capacity, Triton is away, or the model is not ready. See Retry-After.",
-        504: "The deadline passed before there was an answer.",
-    }.items()
-}
 
 
-@router.post("/classify", openapi_extra=_ONE, responses=_ERRORS, response_model=ClassificationOut)
+@router.post("/classify", openapi_extra=_ONE, responses=documented(), response_model=ClassificationOut)
 async def classify(request: Request) -> Response:
     """Classify one picture with the default model."""
     return await _classify(request, None)
 
 
-@router.post("/models/{model}/classify", openapi_extra=_ONE, responses=_ERRORS, response_model=ClassificationOut)
+@router.post(
+    "/models/{model}/classify", openapi_extra=_ONE_BY, responses=documented(), response_model=ClassificationOut
+)
 async def classify_with(request: Request) -> Response:
     """Classify one picture with the model of that name."""
     return await _classify(request, request.path_params["model"])
 
 
-@router.post("/classify/batch", openapi_extra=_SEVERAL, responses=_ERRORS, response_model=BatchOut)
+@router.post("/classify/batch", openapi_extra=_SEVERAL, responses=documented(), response_model=BatchOut)
 async def classify_batch(request: Request) -> Response:
     """Classify several pictures with the default model: classes or an error for each, in order."""
     return await _classify_batch(request, None)
 
 
-@router.post("/models/{model}/classify/batch", openapi_extra=_SEVERAL, responses=_ERRORS, response_model=BatchOut)
+@router.post(
+    "/models/{model}/classify/batch", openapi_extra=_SEVERAL_BY, responses=documented(), response_model=BatchOut
+)
 async def classify_batch_with(request: Request) -> Response:
     """Classify several pictures with the model of that name: classes or an error for each, in order."""
     return await _classify_batch(request, request.path_params["model"])

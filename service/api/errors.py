@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: the one table from error to HTTP status, and the handlers that use it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -65,15 +66,47 @@ STATUS: Mapping[type[VitrineError], int] = {
 HTTP_CODES = {404: ("not_found", "There is nothing here"), 405: ("method_not_allowed", "The method is not allowed")}
 """What the router itself answers, by status: code and title."""
 
+_MEANINGS = {
+    400: "The request or its body cannot be taken apart, or is empty, or a model must be named.",
+    401: "An API key is needed.",
+    404: "The model is not served.",
+    408: "The body did not arrive in time.",
+    413: "Too many bytes, pixels or pictures.",
+    415: "Not a picture of an accepted format.",
+    422: "The picture is corrupt, the JSON has another shape, or a parameter is out of range.",
+    429: "The API key's rate is exceeded. See Retry-After.",
+    502: "Triton failed, or the model's output is no probabilities.",
+    503: "At capacity, Triton is away, or the model is not ready. See Retry-After.",
+    504: "The deadline passed before there was an answer.",
+}
+
 INTERNAL = ("internal_error", "The gateway failed")
 _RETRY_AFTER_SECONDS = 1
 """Where nobody knows better: Triton and the catalog are asked each second."""
+
+_MEDIA_TYPE = "application/problem+json"
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What FastAPI is told of the errors of a route: those with these statuses, or all."""
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses or _MEANINGS}
+
+
+def as_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document of FastAPI's, with errors of the media type that they have; it knows but one for a route."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                if int(status) >= 400 and "application/json" in content:
+                    content[_MEDIA_TYPE] = content.pop("application/json")
+    return document
 
 
 def problem(status: int, code: str, title: str, detail: str, request_id: str) -> JSONResponse:
     """A problem document. `type` is `about:blank`, so `title` and `code` tell what happened (RFC 9457, 4.2.1)."""
     document = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, request_id=request_id)
-    return JSONResponse(document.model_dump(), status, media_type="application/problem+json")
+    return JSONResponse(document.model_dump(), status, media_type=_MEDIA_TYPE)
 
 
 def add_handlers(app: FastAPI) -> None:
