@@ -3,19 +3,23 @@
     python -m benchmarks.gateway --model cifar10_vit --seconds 5
 
 For each number of connections, closed loop: `http` posts the photograph to the gateway; `grpc` sends the same picture,
-already decoded and resized, straight to Triton. Their ratio is what the gateway costs. The load comes from this
-process, on the same CPUs, so the figures are lower than a machine of its own would give; the ratios are fair to both.
+already decoded and resized, straight to Triton: the ratio of their rates is what the gateway leaves of Triton. For one
+connection also `parts`: decode and resize here, then one inference over gRPC, one after the other; the ratio of `http`'s
+p50 to its p50 is what the gateway adds to a picture. The load comes from this process, on the same CPUs, so the figures
+are lower than a machine of its own would give; the ratios are fair to both.
 """
 
 import argparse
 import asyncio
 import io
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +31,13 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput
 from benchmarks.http import Connection
 from contract.config import from_pbtxt, read_config
 from contract.pixels import to_pixels
+from contract.spec import Preprocessing
 from embedded.supervisor import Options, Stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 TICKS_PER_SECOND = 100
+METRICS_S = 2.5
+"""How old Triton's metrics may be: it gathers them every two seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Load:
     latencies_ms: npt.NDArray[np.float64]
     cpu_ms: float
     """Of gateway and Triton together, per request."""
+    batch: float
+    """Pictures in one execution, as Triton counts."""
 
     @property
     def rate(self) -> float:
@@ -53,9 +62,11 @@ class Load:
         return float(np.percentile(self.latencies_ms, percent))
 
 
-async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, pids: list[int]) -> Load:
+async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, stack: Stack, model: str) -> Load:
     """Every callable asks again as soon as it was answered."""
+    pids = [pid for pid in (stack.gateway_pid, stack.triton_pid) if pid is not None]
     latencies: list[float] = []
+    ran_before = await ran(stack, model)
     started = time.perf_counter()
     cpu_before = cpu_seconds(pids)
 
@@ -67,7 +78,20 @@ async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, 
     await asyncio.gather(*(work(one) for one in ask))
     elapsed = time.perf_counter() - started
     cpu_ms = (cpu_seconds(pids) - cpu_before) * 1000 / len(latencies)
-    return Load(len(latencies), elapsed, np.array(latencies), cpu_ms)
+    await asyncio.sleep(METRICS_S)
+    pictures, executions = (after - before for before, after in zip(ran_before, await ran(stack, model), strict=True))
+    return Load(len(latencies), elapsed, np.array(latencies), cpu_ms, pictures / executions)
+
+
+async def ran(stack: Stack, model: str) -> tuple[float, float]:
+    """How many pictures the model has run on, in how many executions."""
+    text = await asyncio.to_thread(lambda: urlopen(stack.metrics_url).read().decode())  # noqa: S310 (our own Triton)
+    counters = ("nv_inference_count", "nv_inference_exec_count")
+    pictures, executions = (
+        sum(float(value) for value in re.findall(rf'^{counter}{{model="{model}",.*}} (\S+)$', text, re.MULTILINE))
+        for counter in counters
+    )
+    return pictures, executions
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -96,7 +120,7 @@ async def over_http(stack: Stack, model: str, photos: Iterator[bytes], connectio
         return ask
 
     try:
-        return await closed_loop([asker(connection) for connection in opened], seconds, pids_of(stack))
+        return await closed_loop([asker(connection) for connection in opened], seconds, stack, model)
     finally:
         for connection in opened:
             await connection.__aexit__(None, None, None)
@@ -111,12 +135,20 @@ async def over_grpc(stack: Stack, model: str, pixels: npt.NDArray[np.uint8], con
         async def ask() -> None:
             await client.infer(model, [image])
 
-        return await closed_loop([ask] * connections, seconds, pids_of(stack))
+        return await closed_loop([ask] * connections, seconds, stack, model)
 
 
-def pids_of(stack: Stack) -> list[int]:
-    """The processes that serve."""
-    return [pid for pid in (stack.gateway_pid, stack.triton_pid) if pid is not None]
+async def in_parts(stack: Stack, model: str, photo: bytes, preprocessing: Preprocessing, seconds: float) -> Load:
+    """What a picture costs without a gateway: decode and resize here, then one inference."""
+    async with InferenceServerClient(stack.grpc_address) as client:
+
+        async def ask() -> None:
+            pixels = to_pixels(Image.open(io.BytesIO(photo)).convert("RGB"), preprocessing)
+            image = InferInput("image", [1, *pixels.shape], "UINT8")
+            image.set_data_from_numpy(pixels[np.newaxis])
+            await client.infer(model, [image])
+
+        return await closed_loop([ask], seconds, stack, model)
 
 
 async def measure(options: argparse.Namespace, console: Console) -> None:
@@ -127,17 +159,25 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
     photo = options.photo.read_bytes()
     pixels = to_pixels(Image.open(io.BytesIO(photo)).convert("RGB"), entry.preprocessing)
     table = Table(title=f"{options.model}, {options.photo.name} ({len(photo)} bytes), {options.seconds:g} s a row")
-    for head in ("connections", "to", "requests/s", "p50 ms", "p99 ms", "CPU-ms/request", "of grpc's rate"):
+    for head in ("connections", "to", "requests/s", "p50 ms", "p99 ms", "CPU-ms/request", "mean batch", "ratio"):
         table.add_column(head, justify="right")
+
+    def row(connections: int, name: str, load: Load, ratio: str) -> None:
+        figures = (load.rate, load.percentile_ms(50), load.percentile_ms(99), load.cpu_ms, load.batch)
+        table.add_row(str(connections), name, *(f"{figure:.1f}" for figure in figures), ratio)
+
     async with Stack(Options(options.repository)) as stack:
         await stack.ready()
         await over_http(stack, options.model, repeat(photo), 4, 1.0)  # the first requests are not like the others
         for connections in options.connections:
-            grpc = await over_grpc(stack, options.model, pixels, connections, options.seconds)
-            http = await over_http(stack, options.model, repeat(photo), connections, options.seconds)
-            for name, load, share in (("grpc", grpc, ""), ("http", http, f"{http.rate / grpc.rate:.2f}")):
-                figures = (load.rate, load.percentile_ms(50), load.percentile_ms(99), load.cpu_ms)
-                table.add_row(str(connections), name, *(f"{figure:.1f}" for figure in figures), share)
+            for _ in range(options.rounds):
+                grpc = await over_grpc(stack, options.model, pixels, connections, options.seconds)
+                http = await over_http(stack, options.model, repeat(photo), connections, options.seconds)
+                row(connections, "grpc", grpc, "")
+                row(connections, "http", http, f"rate {http.rate / grpc.rate:.2f}")
+                if connections == 1:
+                    parts = await in_parts(stack, options.model, photo, entry.preprocessing, options.seconds)
+                    row(connections, "parts", parts, f"p50 {http.percentile_ms(50) / parts.percentile_ms(50):.2f}")
     console.print(table)
 
 
@@ -148,6 +188,7 @@ def main() -> int:
     parser.add_argument("--model", default="cifar10_vit", help="default: %(default)s")
     parser.add_argument("--photo", type=Path, default=PROJECT / "docs" / "images" / "cat.jpg")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each row; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=1, help="for each number of connections; default: %(default)s")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32], help="default: %(default)s")
     asyncio.run(measure(parser.parse_args(), Console()))
     return 0
