@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-compose check format bench matrix build docs lock clean
+.PHONY: help demo run test soak test-compose check format bench matrix build docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -19,6 +19,9 @@ run: .venv/serve/.installed ## Serve model_repository/ until Ctrl-C
 test: .venv/test/.installed .venv/build/.installed ## Run every test
 	.venv/build/bin/pytest
 	.venv/test/bin/pytest
+
+soak: .venv/test/.installed ## Run what takes long: overload, broken pictures, SOAK_REQUESTS requests (100,000)
+	.venv/test/bin/pytest -m soak -s
 
 test-compose: .venv/test/.installed ## Build the images and run the stack, where a Docker engine is
 	TEST_COMPOSE=1 .venv/test/bin/pytest tests/compose

@@ -4,9 +4,9 @@
 
 For each number of connections, closed loop: `http` posts the photograph to the gateway; `grpc` sends the same picture,
 already decoded and resized, straight to Triton: the ratio of their rates is what the gateway leaves of Triton. For one
-connection also `parts`: decode and resize here, then one inference over gRPC, one after the other; the ratio of `http`'s
-p50 to its p50 is what the gateway adds to a picture. The load comes from this process, on the same CPUs, so the figures
-are lower than a machine of its own would give; the ratios are fair to both.
+connection also `parts`: decode and resize here, then one inference over gRPC, one after the other; the ratio of the p50
+of `http` to its p50 is what the gateway adds to a picture. The load comes from this process, on the same CPUs, so the
+figures are lower than a machine of its own would give; the ratios are fair to both.
 """
 
 import argparse

@@ -10,10 +10,17 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and body of one response."""
+    """One response."""
 
     status: int
+    headers: dict[str, str]
+    """Names and values in lower case."""
     body: bytes
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with it."""
+        return self.headers.get("connection") == "close"
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -43,4 +50,4 @@ class Connection:
         head_lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in head_lines[1:] if line)
         content = await self._reader.readexactly(int(headers["content-length"]))
-        return Answer(int(head_lines[0].split()[1]), content)
+        return Answer(int(head_lines[0].split()[1]), headers, content)

@@ -5,7 +5,7 @@ import sys
 
 from service.app import create_app
 from service.keys import KeysError
-from service.server import Server, log_to_streams
+from service.server import Server, log_to_streams, share_freed_memory
 from service.settings import SettingsError, read_settings
 from service.workers import Workers
 
@@ -21,6 +21,7 @@ def main() -> int:
     except (SettingsError, KeysError) as error:
         print(f"vitrine: {error}", file=sys.stderr)
         return 2
+    share_freed_memory()
     log_to_streams()
     if settings.api_keys_file is None and settings.host not in _LOOPBACK:
         _log.warning("listening on %s without API keys: whoever reaches it may use it", settings.host)

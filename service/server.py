@@ -1,5 +1,7 @@
 """A process that serves: uvicorn, with a way out that loses no request, and its log."""
 
+import contextlib
+import ctypes
 import logging
 import sys
 import time
@@ -12,6 +14,8 @@ from service.api.deps import start_draining
 from service.protocol import BoundedHttpProtocol
 from service.settings import Settings
 
+_M_ARENA_MAX = -8
+"""Its name in malloc.h."""
 GRACE_SECONDS = 30
 """What requests in flight get at the end."""
 
@@ -30,6 +34,17 @@ def configure(settings: Settings, app: FastAPI | None = None) -> uvicorn.Config:
         proxy_headers=False,  # Nothing here asks who the client is.
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def share_freed_memory() -> None:
+    """Let all threads take from two of glibc's arenas, instead of keeping what they freed in one each.
+
+    Pictures are large, of all sizes, and freed by another thread than took them: 10,000 broken ones left 34 MB in the
+    arenas of four threads, and more after each 5,000; with two arenas the memory stays where it is after the first.
+    Must come before threads are started (mallopt(3); another libc has its own ways).
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def log_to_streams() -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 
 from service.app import create_app
 from service.metrics import forget, share
-from service.server import Server, configure, log_to_streams
+from service.server import Server, configure, log_to_streams, share_freed_memory
 from service.settings import Settings
 
 _PAUSE_SECONDS = 1.0
@@ -82,6 +82,7 @@ class Workers:
 def _work(settings: Settings, slot: int, folder: Path, listener: socket.socket) -> None:
     """A worker's life."""
     sys.stdin.close()
+    share_freed_memory()
     log_to_streams()
     threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()
     share(folder, slot)
