@@ -3,19 +3,25 @@
 import os
 import shutil
 import signal
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from contract.config import to_pbtxt
 from tests.fakes import a_picture, encoded
 from tests.integration.conftest import Running
+from tests.integration.entries import COLOURS, DATA, colours_config, publish
 from tests.waiting import until
 
 PICTURE = encoded(a_picture((0, 200, 0), (8, 8)))
 CLASSIFY = "/v1/models/colours/classify"
+TRITON_COUNTS_S = 2.5
+"""Triton renews its metrics every two seconds."""
 
 
 @pytest.fixture
@@ -124,3 +130,61 @@ def test_a_broken_version_leaves_the_old_one_serving(stack: Running, client: htt
     finally:
         (entry / "2").rename(staged)
         shutil.rmtree(staged)
+
+
+def test_a_model_that_answers_nan_names_no_class(stack: Running, client: httpx.Client) -> None:
+    publish(stack.repository, "broken", to_pbtxt(colours_config("broken")), DATA / "nan.onnx", COLOURS)
+    try:
+        until(lambda: client.get("/v1/models/broken").status_code == 200)
+        answer = client.post("/v1/models/broken/classify", content=PICTURE)
+        assert (answer.status_code, answer.json()["code"]) == (502, "model_output_invalid")
+        counted = 'vitrine_images_total{model="broken",outcome="model_output_invalid"} 1.0'
+        assert counted in client.get("/metrics").text.splitlines()
+    finally:
+        (stack.repository / "broken").rename(stack.repository.parent / "broken")
+        until(lambda: client.get("/v1/models/broken").status_code == 404)
+
+
+def test_a_deadline_that_has_passed_is_not_worked_on(stack: Running, client: httpx.Client) -> None:
+    before = executed(stack)
+    for _ in range(20):
+        answer = client.post(CLASSIFY, content=PICTURE, headers={"X-Request-Timeout": "0.00001"})
+        assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    time.sleep(TRITON_COUNTS_S)
+    assert executed(stack) == before
+
+
+def test_what_clients_left_is_cancelled_in_triton(stack: Running, client: httpx.Client) -> None:
+    triton = stack.stack.triton_pid
+    assert triton is not None
+    before = executed(stack)
+    head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n".encode()
+    os.kill(triton, signal.SIGSTOP)
+    try:
+        left = []
+        for _ in range(20):
+            connection = socket.create_connection(("127.0.0.1", client.base_url.port or 80))
+            connection.sendall(head + PICTURE)
+            left.append(connection)
+        until(lambda: in_flight(client) == 21)
+        for connection in left:
+            connection.close()
+        until(lambda: in_flight(client) == 1)
+    finally:
+        os.kill(triton, signal.SIGCONT)
+    until(lambda: client.post(CLASSIFY, content=PICTURE).status_code == 200)
+    time.sleep(TRITON_COUNTS_S)
+    # A call or two were read before the signal reached every thread of Triton's.
+    assert executed(stack) - before < 10
+
+
+def in_flight(client: httpx.Client) -> float:
+    """With the one that asks."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("vitrine_in_flight_requests ")))
+
+
+def executed(stack: Running) -> float:
+    """Pictures of `colours` that Triton has run."""
+    lines = httpx.get(stack.stack.metrics_url).text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith('nv_inference_count{model="colours"'))

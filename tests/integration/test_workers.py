@@ -118,11 +118,11 @@ def test_all_workers_finish_what_they_have_and_nothing_stays(stack: Running) -> 
         workers = gateway.workers()
         head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(PICTURE)}\r\n\r\n"
         halves = []
-        for _ in range(8):
+        for _ in range(50):
             half = socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2])), timeout=30)
             half.sendall(head.encode() + PICTURE[:10])
             halves.append(half)
-        until(lambda: gateway.scraped("vitrine_in_flight_requests") == 9)
+        until(lambda: gateway.scraped("vitrine_in_flight_requests") == 51)
         gateway.process.send_signal(signal.SIGTERM)
         until(lambda: httpx.get(f"{gateway.url}/readyz").status_code == 503)
         for half in halves:
