@@ -33,7 +33,7 @@ _SUPPORT = {
 """How many pixels to either side a filter looks at, where it does not shrink; more in proportion where it does."""
 
 
-_SPARE = 3
+SPARE = 3.0
 """How many times larger than it is resized to a picture stays when it is decoded at reduced scale. What libjpeg leaves
 out is then a small part of what the resize averages: docs/decisions/0006-reduced-decoding.md has the numbers."""
 
@@ -72,11 +72,11 @@ def to_pixels(
     return np.asarray(cut)
 
 
-def draft(picture: Image.Image, preprocessing: Preprocessing) -> tuple[float, float]:
+def draft(picture: Image.Image, preprocessing: Preprocessing, spare: float = SPARE) -> tuple[float, float]:
     """Have a JPEG that is not decoded yet decoded at 1/2, 1/4 or 1/8 of its size, as far as it stays large enough.
 
-    libjpeg then computes fewer values of each block, in a fraction of the time. A picture less than six times as large
-    as it is resized to, or of another format, is left alone.
+    libjpeg then computes fewer values of each block, in a fraction of the time. A picture less than twice `spare` times
+    as large as it is resized to, or of another format, is left alone.
 
     Returns:
         Width and height of what the upright picture will show, in its new pixels: `extent` of `to_pixels`.
@@ -92,7 +92,7 @@ def draft(picture: Image.Image, preprocessing: Preprocessing) -> tuple[float, fl
             for each in (8, 4, 2, 1)
             if each == 1
             or (
-                (width >= each * _SPARE * least[0] and height >= each * _SPARE * least[1])
+                (width >= each * spare * least[0] and height >= each * spare * least[1])
                 # A last column that shows a fraction of one would be the first in a picture that EXIF turns.
                 and (is_upright(picture) or width % each == height % each == 0)
             )
