@@ -170,14 +170,20 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
         await stack.ready()
         await over_http(stack, options.model, repeat(photo), 4, 1.0)  # the first requests are not like the others
         for connections in options.connections:
+            rates, medians = [], []
             for _ in range(options.rounds):
                 grpc = await over_grpc(stack, options.model, pixels, connections, options.seconds)
                 http = await over_http(stack, options.model, repeat(photo), connections, options.seconds)
+                rates.append(http.rate / grpc.rate)
                 row(connections, "grpc", grpc, "")
-                row(connections, "http", http, f"rate {http.rate / grpc.rate:.2f}")
+                row(connections, "http", http, f"rate {rates[-1]:.2f}")
                 if connections == 1:
                     parts = await in_parts(stack, options.model, photo, entry.preprocessing, options.seconds)
-                    row(connections, "parts", parts, f"p50 {http.percentile_ms(50) / parts.percentile_ms(50):.2f}")
+                    medians.append(http.percentile_ms(50) / parts.percentile_ms(50))
+                    row(connections, "parts", parts, f"p50 {medians[-1]:.2f}")
+            for name, ratios in (("rate", rates), ("p50", medians)):
+                if len(ratios) > 1:
+                    table.add_row(str(connections), "median", *[""] * 5, f"{name} {np.median(ratios):.2f}")
     console.print(table)
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -81,7 +80,6 @@ class Workers:
 
 def _work(settings: Settings, slot: int, folder: Path, listener: socket.socket) -> None:
     """A worker's life."""
-    sys.stdin.close()
     share_freed_memory()
     log_to_streams()
     threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()

@@ -144,7 +144,7 @@ async def test_ten_thousand_broken_pictures_break_nothing(bundled: Running) -> N
     whole = [encoded(picture, kind) for picture in (a_picture(), a_picture((0, 99, 0))) for kind in FORMATS]
     process = Process(bundled)
     broken = (mutated(chance.choice(whole), chance) for _ in range(10_000))
-    first = await closed_loop(bundled.stack.gateway_url, iter([next(broken) for _ in range(1000)]), 16)
+    first = await closed_loop(bundled.stack.gateway_url, iter([next(broken) for _ in range(3000)]), 16)
     before = process.memory()
     answers = first + await closed_loop(bundled.stack.gateway_url, broken, 16)
     grown = process.memory() - before
@@ -157,6 +157,7 @@ async def test_ten_thousand_broken_pictures_break_nothing(bundled: Running) -> N
 async def test_nothing_grows(bundled: Running) -> None:
     contents = [PHOTO, PHOTO, encoded(a_picture(), "PNG"), encoded(a_picture(), "WEBP"), PHOTO[:500], b"text"]
     process = Process(bundled)
+    await closed_loop(bundled.stack.gateway_url, iter([PHOTO] * 200), 16)  # Threads are started as they are needed.
     begun = time.perf_counter()
     answers: Counter[int] = Counter()
     memory, counts = [], []
