@@ -22,7 +22,7 @@ from service.keys import Keys
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
-from service.tracing import sending_to
+from service.tracing import outgoing, sending_to
 from service.triton import InferenceBackend, TritonBackend
 
 VERSION = version("vitrine")
@@ -46,7 +46,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        triton = backend or TritonBackend(settings.triton_url)
+        triton = backend or TritonBackend(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model)
         inventory = Inventory(catalog)
         metrics.exposed.register(inventory)

@@ -30,9 +30,14 @@ class Stages:
 
     def __init__(self, tracer: Tracer | None = None) -> None:
         self.started = time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._tracer = tracer
         self._context = get_current() if tracer else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Those of each stage by now. A copy: after a deadline a thread may still be at work, and add its own."""
+        return dict(self._seconds)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -43,17 +48,17 @@ class Stages:
             with span:
                 yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - start
 
     @contextmanager
     def rest(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to `stage`, less what other stages took of it."""
-        start, known = time.perf_counter(), sum(self.seconds.values())
+        start, known = time.perf_counter(), sum(self._seconds.values())
         try:
             yield
         finally:
-            others = sum(self.seconds.values()) - known
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start - others
+            others = sum(self._seconds.values()) - known
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - start - others
 
     def total(self) -> float:
         """Seconds since the request began."""

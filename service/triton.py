@@ -4,7 +4,7 @@ Foreign exceptions stop here, in `triton_errors`.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -33,7 +33,6 @@ from service.errors import (
     UnknownModel,
     VitrineError,
 )
-from service.tracing import outgoing
 
 _CHANNEL_OPTIONS = [
     # gRPC's default waits up to two minutes between attempts to reconnect; Triton is back sooner than that.
@@ -109,9 +108,10 @@ def from_status(status: StatusCode, details: str) -> VitrineError:
 
 
 class TritonBackend:
-    """Triton over one gRPC channel, which reconnects by itself."""
+    """Triton over one gRPC channel, which reconnects by itself. `metadata` is asked for each inference's headers."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, metadata: Callable[[], tuple[tuple[str, str], ...]] = tuple) -> None:
+        self._metadata = metadata
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
         # The stub's own method would serialise the request, and copy the pixels twice more.
@@ -142,7 +142,7 @@ class TritonBackend:
         """See `InferenceBackend.infer`."""
         request = infer_request(name, version, pixels)
         with triton_errors():
-            answer = await self._infer(request, timeout=timeout, metadata=outgoing())
+            answer = await self._infer(request, timeout=timeout, metadata=self._metadata())
         try:
             return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(answer.outputs[0].shape))
         except (IndexError, ValueError) as error:
