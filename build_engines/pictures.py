@@ -27,7 +27,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from build_engines.errors import PicturesUnreadableError, TooFewPicturesError, UselessPicturesError
-from contract.colours import upright_rgb
 from contract.cpus import available_cpus
 from contract.pixels import draft, to_pixels
 from contract.spec import Preprocessing
@@ -301,8 +300,7 @@ def _is_picture(name: str) -> bool:
 def _decode(content: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            extent = draft(picture, preprocessing)
-            return to_pixels(upright_rgb(picture), preprocessing, extent)
+            return to_pixels(picture, preprocessing, draft(picture, preprocessing))
     except (*_UNREADABLE, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise PicturesUnreadableError(
             f"{name} is no picture that Pillow can read ({type(error).__name__}); replace or remove it"

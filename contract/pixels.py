@@ -1,8 +1,11 @@
-"""The one piece of code that turns an RGB picture into a model's input array.
+"""The one piece of code that turns a picture into a model's input array.
 
 It is timm's evaluation transform (`timm.data.create_transform(is_training=False)`) without torch, in two thirds of the
 time: what the crop cuts away is not computed. 3 in 10,000 values of a photograph come out a level or two apart. Served,
 calibrated and evaluated are the same pixels. Held to that by tests/unit/contract/test_pixels_timm.py.
+
+A picture of any mode and orientation stays as it was decoded. It becomes upright RGB in bands of rows, each of which is
+resized at once, so that the memory needed beside the picture does not grow with it.
 """
 
 import math
@@ -11,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from contract.colours import is_upright, lies_on_its_side
+from contract.colours import rgb_of
+from contract.orientation import Upright
 from contract.spec import CropMode, Interpolation, Preprocessing
 
 FILTERS = {
@@ -36,35 +40,34 @@ _SUPPORT = {
 SPARE = 3.0
 """How many times larger than it is resized to a picture stays when it is decoded at reduced scale. What libjpeg leaves
 out is then a small part of what the resize averages: docs/decisions/0006-reduced-decoding.md has the numbers."""
+BAND_PIXELS = 2**18
+"""Pixels that are RGB at a time, or one row where that is longer: a photograph of 500 x 375 is one band."""
+_LEAN_PIXELS = 2**23
+"""Most pixels between the two axes of a resize (32 MB), where the other axis first leaves fewer."""
+
+Size = tuple[float, float]
+Edges = tuple[float, float]
+"""Where a cut begins and ends along one axis, in pixels of the picture."""
 
 
-def to_pixels(
-    picture: Image.Image, preprocessing: Preprocessing, extent: tuple[float, float] | None = None
-) -> npt.NDArray[np.uint8]:
-    """Resize and crop `picture`, an RGB image of any size, to uint8 `[height, width, 3]`.
+def to_pixels(picture: Image.Image, preprocessing: Preprocessing, extent: Size | None = None) -> npt.NDArray[np.uint8]:
+    """Resize and crop a picture to uint8 RGB `[height, width, 3]`, upright.
 
     Args:
-        picture: the image.
+        picture: a picture of any size and mode; its EXIF orientation is followed.
         preprocessing: the input's size, and how to get there.
-        extent: width and height of what the image shows, in its own pixels, where its last column or row shows only a
-            fraction of one (see `draft`); its size where it is None.
-
-    Raises:
-        ValueError: the picture's mode is not RGB.
+        extent: width and height of what the upright picture shows, in its own pixels, where its last column or row
+            shows only a fraction of one (see `draft`); its size where it is None.
     """
-    if picture.mode != "RGB":
-        raise ValueError(f"expected an RGB picture, got mode {picture.mode}")
-    wide, high = extent or picture.size
+    picture.load()  # Pillow turns a TIFF as it loads it: size and orientation are known only then.
+    source = Upright.of(picture)
+    wide, high = extent or source.size
     across, down = resized((wide, high), preprocessing)
     left, width, paste_left = _window(across, preprocessing.width)
     top, height, paste_top = _window(down, preprocessing.height)
-    if preprocessing.crop_mode is CropMode.CENTER:
-        columns = left * wide / across, (left + width) * wide / across
-        rows = top * high / down, (top + height) * high / down
-        cut = _cut(picture, columns, rows, (width, height), preprocessing.interpolation)
-    else:  # Little is cut away, or nothing.
-        whole = picture.resize((across, down), FILTERS[preprocessing.interpolation], box=(0, 0, wide, high))
-        cut = whole.crop((left, top, left + width, top + height))
+    columns = left * wide / across, (left + width) * wide / across
+    rows = top * high / down, (top + height) * high / down
+    cut = _cut(source, columns, rows, (width, height), preprocessing.interpolation)
     if (width, height) != (preprocessing.width, preprocessing.height):
         canvas = Image.new("RGB", (preprocessing.width, preprocessing.height), preprocessing.fill)
         canvas.paste(cut, (paste_left, paste_top))
@@ -72,36 +75,30 @@ def to_pixels(
     return np.asarray(cut)
 
 
-def draft(picture: Image.Image, preprocessing: Preprocessing, spare: float = SPARE) -> tuple[float, float]:
+def draft(picture: Image.Image, preprocessing: Preprocessing, spare: float = SPARE) -> Size | None:
     """Have a JPEG that is not decoded yet decoded at 1/2, 1/4 or 1/8 of its size, as far as it stays large enough.
 
     libjpeg then computes fewer values of each block, in a fraction of the time. A picture less than twice `spare` times
     as large as it is resized to, or of another format, is left alone.
 
     Returns:
-        Width and height of what the upright picture will show, in its new pixels: `extent` of `to_pixels`.
+        Width and height of what the upright picture will show, in its new pixels: `extent` of `to_pixels`. None where
+        the picture is left alone.
     """
-    width, height = picture.size
-    turned = lies_on_its_side(picture)
-    factor = 1
-    if picture.format == "JPEG":
-        across, down = resized((height, width) if turned else (width, height), preprocessing)
-        least = (down, across) if turned else (across, down)
-        factor = next(
-            each
-            for each in (8, 4, 2, 1)
-            if each == 1
-            or (
-                (width >= each * spare * least[0] and height >= each * spare * least[1])
-                # A last column that shows a fraction of one would be the first in a picture that EXIF turns.
-                and (is_upright(picture) or width % each == height % each == 0)
-            )
-        )
-        picture.draft(picture.mode, (width // factor, height // factor))
-    return (height / factor, width / factor) if turned else (width / factor, height / factor)
+    if picture.format not in ("JPEG", "MPO"):
+        return None
+    source = Upright.of(picture)
+    (wide, high), (across, down) = source.size, resized(source.size, preprocessing)
+    for factor in (8, 4, 2):
+        large_enough = wide >= factor * spare * across and high >= factor * spare * down
+        # A last column that shows a fraction of one would be the first in a picture that EXIF turns.
+        if large_enough and (source.orientation == 1 or wide % factor == high % factor == 0):
+            picture.draft(picture.mode, (picture.width // factor, picture.height // factor))
+            return wide / factor, high / factor
+    return None
 
 
-def resized(size: tuple[float, float], preprocessing: Preprocessing) -> tuple[int, int]:
+def resized(size: Size, preprocessing: Preprocessing) -> tuple[int, int]:
     """The (width, height) that a picture of `size` would be resized to before the crop, rounded as timm rounds."""
     width, height = size
     target_height = math.floor(preprocessing.height / preprocessing.crop_pct)
@@ -119,24 +116,45 @@ def resized(size: tuple[float, float], preprocessing: Preprocessing) -> tuple[in
 
 
 def _cut(
-    picture: Image.Image,
-    columns: tuple[float, float],
-    rows: tuple[float, float],
-    size: tuple[int, int],
-    interpolation: Interpolation,
+    source: Upright, columns: Edges, rows: Edges, size: tuple[int, int], interpolation: Interpolation
 ) -> Image.Image:
-    """Resize the part of a picture between these columns and rows.
+    """Resize the part of a picture between these columns and rows to `size`, in RGB: across first, as Pillow does.
 
-    One axis after the other, as Pillow does, but in an order of our own: with a box, Pillow may take the other one,
-    and sharp edges would come out up to 25 levels apart. Its boxes are 32-bit floats, hence the levels that differ.
+    Down first where that shrinks it and across would stretch it, as Pillow does as well; and where a tall and thin
+    picture would need much memory in between.
     """
-    kernel, (width, height) = FILTERS[interpolation], size
-    reach = _SUPPORT[interpolation] * max(1.0, (rows[1] - rows[0]) / height) + 1
-    first, last = max(0, math.floor(rows[0] - reach)), min(picture.height, math.ceil(rows[1] + reach))
-    band = picture.crop((0, first, picture.width, last))
-    # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
-    band = band.resize((width, band.height), kernel, box=(columns[0], 0, min(columns[1], band.width), band.height))
-    return band.resize(size, kernel, box=(0, rows[0] - first, width, min(rows[1] - first, band.height)))
+    (width, height), (wide, high) = size, (columns[1] - columns[0], rows[1] - rows[0])
+    if (height < high and width >= wide) or width * high > max(_LEAN_PIXELS, height * wide):
+        turned = _axis_by_axis(source.transposed(), rows, columns, (height, width), interpolation)
+        return turned.transpose(Image.Transpose.TRANSPOSE)
+    return _axis_by_axis(source, columns, rows, size, interpolation)
+
+
+def _axis_by_axis(
+    source: Upright, columns: Edges, rows: Edges, size: tuple[int, int], interpolation: Interpolation
+) -> Image.Image:
+    """Resize across, band by band, then down.
+
+    With a box, Pillow may choose the order of the axes by itself, and sharp edges would come out up to 25 levels apart.
+    Its boxes are 32-bit floats, hence the levels that differ.
+    """
+    kernel, (width, height), (wide, high) = FILTERS[interpolation], size, source.size
+    left, right = _reached(columns, width, wide, interpolation)
+    top, bottom = _reached(rows, height, high, interpolation)
+    lean = Image.new("RGB", (width, bottom - top))
+    rgb, step = rgb_of(source.picture), max(1, BAND_PIXELS // (right - left))
+    for row in range(top, bottom, step):
+        band = rgb(source.part((left, row, right, min(row + step, bottom))))
+        # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
+        box = columns[0] - left, 0, min(columns[1] - left, band.width), band.height
+        lean.paste(band.resize((width, band.height), kernel, box=box), (0, row - top))
+    return lean.resize(size, kernel, box=(0, rows[0] - top, width, min(rows[1] - top, lean.height)))
+
+
+def _reached(edges: Edges, size: int, most: int, interpolation: Interpolation) -> tuple[int, int]:
+    """The first and last of `most` pixels along an axis that decide what is between `edges`, resized to `size`."""
+    reach = _SUPPORT[interpolation] * max(1.0, (edges[1] - edges[0]) / size) + 1
+    return max(0, math.floor(edges[0] - reach)), min(most, math.ceil(edges[1] + reach))
 
 
 def _window(have: int, want: int) -> tuple[int, int, int]:

@@ -40,8 +40,3 @@ def test_border_fills_with_its_colour_and_center_with_black() -> None:
 def test_any_shape_of_picture_fits(size: tuple[int, int], mode: CropMode) -> None:
     pixels = to_pixels(Image.new("RGB", size, (10, 20, 30)), Preprocessing(224, 160, 0.9, mode))
     assert (pixels.shape, pixels.dtype.name) == ((224, 160, 3), "uint8")
-
-
-def test_only_rgb_is_taken() -> None:
-    with pytest.raises(ValueError, match="mode L"):
-        to_pixels(Image.new("L", (8, 8)), Preprocessing(8, 8))
