@@ -39,7 +39,7 @@ def _white(picture: Image.Image) -> float:
     """The level that is white. Integers are 16-bit samples unless larger ones appear."""
     if picture.mode not in ("I", "F"):
         return 65_535.0
-    most = picture.getextrema()[1]
+    most = float(np.max(picture.getextrema()))
     if picture.mode == "F":
         return 1.0 if most <= 1.0 else 255.0
     return 65_535.0 if most <= 65_535 else 4_294_967_295.0

@@ -42,6 +42,8 @@ SPARE = 3.0
 out is then a small part of what the resize averages: docs/decisions/0006-reduced-decoding.md has the numbers."""
 BAND_PIXELS = 2**18
 """Pixels that are RGB at a time, or one row where that is longer: a photograph of 500 x 375 is one band."""
+_BAND_BYTES = 48
+"""A pixel of a band while it becomes RGB, at most: 16-bit samples are scaled as 64-bit numbers."""
 _LEAN_PIXELS = 2**23
 """Most pixels between the two axes of a resize (32 MB), where the other axis first leaves fewer."""
 
@@ -96,6 +98,13 @@ def draft(picture: Image.Image, preprocessing: Preprocessing, spare: float = SPA
             picture.draft(picture.mode, (picture.width // factor, picture.height // factor))
             return wide / factor, high / factor
     return None
+
+
+def resizing_bytes(size: tuple[int, int], preprocessing: Preprocessing) -> int:
+    """Bytes that `to_pixels` takes at most beside a picture of `size`: a band in its colours, and one axis resized."""
+    across, down = preprocessing.width * size[1], preprocessing.height * size[0]
+    lean = min(max(across, down), max(_LEAN_PIXELS, min(across, down)))
+    return _BAND_BYTES * max(BAND_PIXELS, *size) + 4 * lean
 
 
 def resized(size: Size, preprocessing: Preprocessing) -> tuple[int, int]:

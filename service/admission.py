@@ -1,4 +1,7 @@
-"""A permit for each picture that is worked on: what is over the capacity is refused at the door, before any work."""
+"""A permit for each picture that is worked on: what is over the capacity is refused before any work.
+
+Receiving needs none: who sends slowly keeps nobody else from being answered.
+"""
 
 import math
 import time
@@ -17,23 +20,31 @@ class Admission:
     """At most `capacity` pictures at once."""
 
     def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._clock = clock
         self._taken = 0
         self._finished: deque[float] = deque(maxlen=_REMEMBERED)
 
+    def check(self, pictures: int = 1) -> None:
+        """Return where there is room for so many pictures now.
+
+        Raises:
+            Overloaded: there is none; it says when there may be.
+        """
+        if self._taken + pictures > self.capacity:
+            raise Overloaded(
+                f"{self._taken} pictures are being worked on and at most {self.capacity} may be; try again later",
+                self._drained_in(),
+            )
+
     @contextmanager
-    def permit(self, pictures: int = 1) -> Iterator[None]:
+    def permit(self, pictures: int) -> Iterator[None]:
         """Surrounds the work on so many pictures.
 
         Raises:
             Overloaded: there is no room for them; it says when there may be.
         """
-        if self._taken + pictures > self._capacity:
-            raise Overloaded(
-                f"{self._taken} pictures are being worked on and at most {self._capacity} may be; try again later",
-                self._drained_in(),
-            )
+        self.check(pictures)
         self._taken += pictures
         try:
             yield

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +18,12 @@ from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
 from service.inventory import Inventory
 from service.keys import Keys
+from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.preparation import Preparation
 from service.settings import Settings
+from service.threads import Threads
 from service.tracing import outgoing, sending_to
 from service.triton import InferenceBackend, TritonBackend
 
@@ -43,6 +45,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     tracing = sending_to(settings.tracing_endpoint, VERSION) if settings.tracing_endpoint else None
     keys = Keys.read(settings.api_keys_file, settings.workers) if settings.api_keys_file else None
     decoders = settings.decode_threads or max(1, _DECODERS_PER_CPU * available_cpus() // settings.workers)
+    memory = Memory.shared(settings.memory_bytes or memory_limit() // 2, settings.workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,9 +53,10 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         catalog = Catalog(triton, settings.default_model)
         inventory = Inventory(catalog)
         metrics.exposed.register(inventory)
-        with ThreadPoolExecutor(decoders, "decode") as pool:
+        with Threads(decoders) as threads:
+            preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
             app.state.services = Services(
-                pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
+                pipeline=Pipeline(triton, catalog, preparation, metrics),
                 catalog=catalog,
                 metrics=metrics,
                 admission=Admission(settings.max_in_flight),
@@ -96,6 +100,6 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         metrics=metrics,
         keys=keys,
         tracer=tracing.get_tracer("vitrine", VERSION) if tracing else None,
-        max_body_bytes=settings.max_body_bytes,
+        bodies=BodyMemory(memory.bodies, settings.max_body_bytes),
     )
     return app

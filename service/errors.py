@@ -17,7 +17,8 @@ VitrineError
 │   ├── UnknownModel        model_not_found
 │   ├── UnsupportedMedia    media_type_unsupported
 │   ├── CorruptImage        image_corrupt
-│   └── ImageTooLarge       image_too_large
+│   ├── ImageTooLarge       image_too_large
+│   └── ImageTooComplex     image_too_complex
 └── ServingError            ours, or Triton's
     ├── Overloaded          overloaded
     ├── Draining            draining
@@ -157,10 +158,17 @@ class CorruptImage(RequestError):
 
 
 class ImageTooLarge(RequestError):
-    """More pixels than the limit."""
+    """More pixels than the limit, or more memory than decoding may ever take."""
 
     code = "image_too_large"
     title = "The picture has too many pixels"
+
+
+class ImageTooComplex(RequestError):
+    """A file that takes far more time to decode than its pixels do."""
+
+    code = "image_too_complex"
+    title = "The picture's file is too complex"
 
 
 class ServingError(VitrineError):

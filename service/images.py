@@ -1,17 +1,22 @@
-"""Untrusted bytes to an RGB picture: formats and limits. Knows no model and no HTTP.
+"""Untrusted bytes to a picture: formats and limits. Pillow's exceptions stop here. Knows no HTTP.
 
 Content decides what a picture is; its name and media type are never looked at.
 """
 
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
+from PIL.ImageFile import ImageFile
 
-from contract.colours import is_transparent, upright_rgb
-from contract.pixels import draft
+from contract.colours import is_transparent
+from contract.pixels import Size, draft, resizing_bytes, to_pixels
 from contract.spec import Preprocessing
-from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
+from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia, VitrineError
+from service.structure import CountedBytes, check_layout, check_tags, decoding_bytes, size_of_webp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """What is accepted, by Pillow's names. Other formats Pillow can read (EPS runs Ghostscript) are never tried."""
@@ -28,47 +33,87 @@ Image.init()
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """An upright RGB picture, and what was given up to get it."""
+class Opened:
+    """A picture whose header was read, and nothing more."""
 
-    picture: Image.Image
-    extent: tuple[float, float]
-    """Width and height of what it shows, in its pixels (see `contract.pixels.to_pixels`)."""
-    warnings: tuple[str, ...]
+    picture: ImageFile
+    extent: Size | None
+    """Of a JPEG that will be decoded at reduced scale (see `contract.pixels.to_pixels`)."""
+    preprocessing: Preprocessing
+    bytes: int
+    """What decoding, resizing and cropping it will take at most."""
+
+    def decode(self) -> tuple[str, ...]:
+        """Decode it, and say what was given up.
+
+        Raises:
+            CorruptImage: the picture is broken.
+            Overloaded: there is no memory for it.
+        """
+        with _pillow_errors("the picture is truncated or corrupt"):
+            animated = self.picture.format != "MPO" and getattr(self.picture, "is_animated", False)
+            self.picture.load()
+            given_up = ((animated, FIRST_FRAME_ONLY), (is_transparent(self.picture), ALPHA_OVER_WHITE))
+            return tuple(warning for applies, warning in given_up if applies)
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The decoded picture as the model's input, uint8 `[height, width, 3]`.
+
+        Raises:
+            CorruptImage: its colours cannot be made out.
+            Overloaded: there is no memory for it.
+        """
+        with _pillow_errors("the picture's colours are corrupt"):
+            return to_pixels(self.picture, self.preprocessing, self.extent)
 
 
-def decode(content: bytes, max_pixels: int, preprocessing: Preprocessing) -> Decoded:
-    """Decode a whole file, a JPEG no larger than `preprocessing` has use for.
+def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) -> Opened:
+    """Read the header of a whole file. A JPEG will be decoded no larger than `preprocessing` has use for.
 
     Raises:
         EmptyBody: there are no bytes.
         UnsupportedMedia: the bytes are not of an accepted format.
-        ImageTooLarge: the header promises more than `max_pixels`; nothing was decoded.
+        ImageTooLarge: the header promises more than `max_pixels`.
+        ImageTooComplex: the file would take too long to decode.
         CorruptImage: the bytes are of an accepted format, but broken.
     """
     if not content:
         raise EmptyBody("the body is empty; send the bytes of a picture")
-    try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if _looks_like_picture(content):
-            raise CorruptImage("the picture's header is broken") from error
-        raise UnsupportedMedia(f"the content is none of {', '.join(FORMATS)}") from error
-    except Exception as error:  # Pillow's parsers raise whatever the bytes make them raise
-        raise CorruptImage("the picture's header is broken") from error
-    if picture.width * picture.height > max_pixels:
-        raise ImageTooLarge(
-            f"the picture has {picture.width} x {picture.height} pixels; at most {max_pixels} are accepted"
-        )
-    try:
-        warnings = [FIRST_FRAME_ONLY] if getattr(picture, "is_animated", False) else []
+    with _pillow_errors("the picture's header is broken"):
+        # Pillow would take memory for the one, and make objects of the other, as it opens them.
+        _check_size(size_of_webp(content) or (0, 0), max_pixels)
+        check_tags(content)
+        try:
+            picture = Image.open(CountedBytes(content), formats=FORMATS)
+        except UnidentifiedImageError as error:
+            if _looks_like_picture(content):
+                raise CorruptImage("the picture's header is broken") from error
+            raise UnsupportedMedia(f"the content is none of {', '.join(FORMATS)}") from error
+        _check_size(picture.size, max_pixels)
+        check_layout(picture, content)
+        full = picture.size
         extent = draft(picture, preprocessing)
-        picture.load()
-        if is_transparent(picture):
-            warnings.append(ALPHA_OVER_WHITE)
-        return Decoded(upright_rgb(picture), extent, tuple(warnings))
-    except Exception as error:  # as above
-        raise CorruptImage("the picture is truncated or corrupt") from error
+        needed = decoding_bytes(picture, content, full) + resizing_bytes(picture.size, preprocessing)
+        return Opened(picture, extent, preprocessing, needed)
+
+
+@contextmanager
+def _pillow_errors(problem: str) -> Iterator[None]:
+    """Whatever Pillow raises is the picture's fault, but for memory: its parsers raise what bytes make them raise."""
+    try:
+        yield
+    except VitrineError:
+        raise
+    except MemoryError as error:
+        raise Overloaded("there is no memory left for this picture; try again shortly") from error
+    except Exception as error:
+        raise CorruptImage(problem) from error
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageTooLarge(f"the picture has {width} x {height} pixels; at most {max_pixels} are accepted")
 
 
 def _looks_like_picture(content: bytes) -> bool:

@@ -51,14 +51,23 @@ class Stages:
             self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - start
 
     @contextmanager
-    def rest(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to `stage`, less what other stages took of it."""
-        start, known = time.perf_counter(), sum(self._seconds.values())
+    def side_by_side(self, count: int, rest: str) -> Iterator[list["Stages"]]:
+        """A stopwatch for each of several pieces of work that run at the same time, in whichever thread.
+
+        Each stage gets the mean of what they time, and `rest` what else passes meanwhile, so that the stages add up.
+        """
+        pieces = [Stages(self._tracer) for _ in range(count)]
+        start = time.perf_counter()
         try:
-            yield
+            yield pieces
         finally:
-            others = sum(self._seconds.values()) - known
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - start - others
+            passed = time.perf_counter() - start
+            timed = [piece.seconds for piece in pieces]
+            for stage in dict.fromkeys(stage for seconds in timed for stage in seconds):
+                mean = sum(seconds.get(stage, 0.0) for seconds in timed) / count
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + mean
+                passed -= mean
+            self._seconds[rest] = self._seconds.get(rest, 0.0) + max(0.0, passed)
 
     def total(self) -> float:
         """Seconds since the request began."""

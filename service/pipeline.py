@@ -1,25 +1,20 @@
-"""A picture's way: decode and pixels in a thread, Triton, the best classes. One picture, or several as a batch."""
+"""The way of a request's pictures: preparation, Triton, the best classes. One picture is a batch of one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from contract.pixels import to_pixels
-from contract.spec import Preprocessing
 from service.catalog import Catalog, Served
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, InvalidOutput, ModelNotReady, UnknownModel, VitrineError
-from service.images import decode
 from service.metrics import Metrics, Stages
+from service.preparation import Preparation, Prepared
+from service.threads import together
 from service.triton import InferenceBackend
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -51,108 +46,66 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Classified(Generic[_T]):
-    """What a model answered: `Classes`, or for several pictures those or an error of each, in order."""
+class Classified:
+    """What a model answered: for each picture its classes or its error, in order."""
 
     model: str
     version: str
-    result: _T
-
-
-Results = tuple[Classes | VitrineError, ...]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    pixels: npt.NDArray[np.uint8]
-    warnings: tuple[str, ...]
+    results: tuple[Classes | VitrineError, ...]
 
 
 class Pipeline:
     """Classifies pictures."""
 
-    def __init__(
-        self,
-        backend: InferenceBackend,
-        catalog: Catalog,
-        metrics: Metrics,
-        pool: ThreadPoolExecutor,
-        max_image_pixels: int,
-    ) -> None:
+    def __init__(self, backend: InferenceBackend, catalog: Catalog, preparation: Preparation, metrics: Metrics) -> None:
         self._backend = backend
         self._catalog = catalog
+        self._preparation = preparation
         self._metrics = metrics
-        self._pool = pool
-        self._max_image_pixels = max_image_pixels
 
-    async def classify(self, content: bytes, asked: Asked, stages: Stages) -> Classified[Classes]:
-        """Classify one encoded picture.
+    async def classify(self, contents: Sequence[bytes], asked: Asked, stages: Stages) -> Classified:
+        """Classify encoded pictures. One that is broken has its error in its place, and the others their classes.
 
         Raises:
-            VitrineError: any of the tree in `service.errors`.
+            VitrineError: what happens to all of them.
         """
-
-        async def run(served: Served) -> Classified[Classes]:
-            with stages.rest("wait"):
-                prepared = await self._in_a_thread(_prepare, content, served, asked.deadline, stages)
-            with stages.timed("triton"):
-                rows = await self._infer(served, prepared.pixels[np.newaxis], asked.deadline)
-            result = _classes(rows[0], prepared, served, asked)
-            if isinstance(result, VitrineError):
-                raise result
-            return Classified(served.entry.name, served.version, result)
-
-        served = self._catalog.resolve(asked.model)
-        with self._counted(served.entry.name, asked.deadline):
-            return await self._following(served, run)
-
-    async def classify_batch(self, contents: Sequence[bytes], asked: Asked, stages: Stages) -> Classified[Results]:
-        """Classify several: a picture that is broken has its error in its place, and the others their classes.
-
-        Stage `decode` is the time until all pictures are ready, resizing included: they are prepared side by side.
-
-        Raises:
-            VitrineError: what befalls all of them.
-        """
-
-        async def run(served: Served) -> Classified[Results]:
-            with stages.timed("decode"):
-                prepared = await asyncio.gather(
-                    *(self._in_a_thread(_attempt, content, served, asked.deadline) for content in contents)
-                )
-            whole = [each for each in prepared if isinstance(each, _Prepared)]
-            with stages.timed("triton"):
-                rows = iter(await self._infer_all(served, whole, asked.deadline))
-            results = (
-                _classes(next(rows), each, served, asked) if isinstance(each, _Prepared) else each for each in prepared
-            )
-            return Classified(served.entry.name, served.version, tuple(results))
-
         served = self._catalog.resolve(asked.model)
         with self._counted(served.entry.name, asked.deadline, len(contents)) as outcomes:
-            answer = await self._following(served, run)
-            outcomes[:] = [each.code if isinstance(each, VitrineError) else "ok" for each in answer.result]
+            try:
+                answer = await self._run(served, contents, asked, stages)
+            except (ModelNotReady, UnknownModel):
+                # Another version may have taken its place since the last refresh.
+                await self._catalog.refresh()
+                newer = self._catalog.resolve(served.entry.name)
+                if newer == served:
+                    raise
+                answer = await self._run(newer, contents, asked, stages)
+            outcomes[:] = [each.code if isinstance(each, VitrineError) else "ok" for each in answer.results]
             return answer
 
-    async def _following(self, served: Served, run: Callable[[Served], Awaitable[_T]]) -> _T:
-        """Run on `served`, or on the version that took its place since the last refresh."""
-        try:
-            return await run(served)
-        except (ModelNotReady, UnknownModel):
-            await self._catalog.refresh()
-            newer = self._catalog.resolve(served.entry.name)
-            if newer == served:
-                raise
-            return await run(newer)
-
-    async def _in_a_thread(self, work: Callable[..., _T], content: bytes, served: Served, *rest: object) -> _T:
-        """Everything that costs CPU, in one hop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._pool, work, content, self._max_image_pixels, served.entry.preprocessing, *rest
+    async def _run(self, served: Served, contents: Sequence[bytes], asked: Asked, stages: Stages) -> Classified:
+        prepared = await self._preparation.prepare(contents, served.entry.preprocessing, asked.deadline, stages)
+        whole = [each for each in prepared if isinstance(each, Prepared)]
+        if whole:
+            with stages.timed("triton"):
+                rows = iter(await self._infer(served, whole, asked.deadline))
+        results = (
+            _classes(next(rows), each, served, asked) if isinstance(each, Prepared) else each for each in prepared
         )
+        return Classified(served.entry.name, served.version, tuple(results))
 
     async def _infer(
+        self, served: Served, prepared: Sequence[Prepared], deadline: Deadline
+    ) -> list[npt.NDArray[np.float32]]:
+        """A row for each picture, asked for in batches as large as the model takes."""
+        size = served.entry.max_batch_size
+        batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+        answers = await together(
+            self._infer_batch(served, np.stack([each.pixels for each in batch]), deadline) for batch in batches
+        )
+        return [row for rows in answers for row in rows]
+
+    async def _infer_batch(
         self, served: Served, pixels: npt.NDArray[np.uint8], deadline: Deadline
     ) -> npt.NDArray[np.float32]:
         rows = await self._backend.infer(served.entry.name, served.version, pixels, deadline.remaining())
@@ -161,20 +114,8 @@ class Pipeline:
             raise InvalidOutput(f"the model answered with shape {list(rows.shape)} instead of {wanted}")
         return rows
 
-    async def _infer_all(
-        self, served: Served, prepared: Sequence[_Prepared], deadline: Deadline
-    ) -> list[npt.NDArray[np.float32]]:
-        """A row for each picture, asked for in batches as large as the model takes."""
-        size = served.entry.max_batch_size
-        stacks = [
-            np.stack([each.pixels for each in prepared[start : start + size]])
-            for start in range(0, len(prepared), size)
-        ]
-        answers = await asyncio.gather(*(self._infer(served, stack, deadline) for stack in stacks))
-        return [row for rows in answers for row in rows]
-
     @contextmanager
-    def _counted(self, model: str, deadline: Deadline, pictures: int = 1) -> Iterator[list[str]]:
+    def _counted(self, model: str, deadline: Deadline, pictures: int) -> Iterator[list[str]]:
         """Count each picture's outcome: those in the list, or what left the block for all."""
         outcomes = ["ok"] * pictures
         try:
@@ -202,30 +143,7 @@ def best(
     return tuple(Prediction(labels[index], index, score) for index, score in scored if score >= min_score)
 
 
-def _prepare(
-    content: bytes, max_pixels: int, preprocessing: Preprocessing, deadline: Deadline, stages: Stages
-) -> _Prepared:
-    deadline.remaining()  # It may have passed in the queue for this thread.
-    with stages.timed("decode"):
-        decoded = decode(content, max_pixels, preprocessing)
-    with stages.timed("resize"):
-        return _Prepared(to_pixels(decoded.picture, preprocessing, decoded.extent), decoded.warnings)
-
-
-def _attempt(
-    content: bytes, max_pixels: int, preprocessing: Preprocessing, deadline: Deadline
-) -> _Prepared | VitrineError:
-    try:
-        return _prepare(content, max_pixels, preprocessing, deadline, Stages())
-    except DeadlineExceeded:
-        raise
-    except VitrineError as error:
-        return error
-
-
-def _classes(
-    row: npt.NDArray[np.float32], prepared: _Prepared, served: Served, asked: Asked
-) -> Classes | InvalidOutput:
+def _classes(row: npt.NDArray[np.float32], prepared: Prepared, served: Served, asked: Asked) -> Classes | InvalidOutput:
     """The classes of one row of the model's answer, unless it holds no probabilities."""
     if not (np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 0.01):
         return InvalidOutput("the model answered with numbers that are not probabilities")

@@ -30,7 +30,13 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
     max_in_flight: int = Field(
-        default=64, ge=1, description="Most pictures a worker receives or works on at once; more are refused with 503."
+        default=64, ge=1, description="Most pictures a worker works on at once; more are refused with 503."
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes that uploads may take in all workers: a quarter while they arrive, the rest for decoding. "
+        "Unset: half of what the container, or else the machine, has.",
     )
     max_batch_pictures: int = Field(default=32, ge=1, description="Most pictures in one batch request.")
     read_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time a request's body may take.")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import io
 import re
 import sys
 from collections.abc import Awaitable
@@ -16,28 +17,17 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from service.api.incoming import FORM, JSON, media_type
 from service.deadline import Deadline
 from service.errors import ClientLeft, EmptyBody, InvalidBody, MalformedRequest, ReadTimeout, TooManyPictures
 
 PART = "file"
-FORM = "multipart/form-data"
-JSON = "application/json"
 _BASE64: dict[str, JsonValue] = {"contentEncoding": "base64"}
 """RFC 4648, section 4."""
 _FIELDS = 16
 """Parts of a form that may be there beside the pictures."""
 _T = TypeVar("_T")
 _URL = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """When a body must be there."""
-
-    seconds: float
-    """From now."""
-    deadline: Deadline
-    """The request's, which may come first."""
 
 
 class PictureIn(BaseModel):
@@ -54,54 +44,58 @@ class PicturesIn(BaseModel):
     images: list[Annotated[str, Field(json_schema_extra=_BASE64)]] = Field(json_schema_extra={"minItems": 1})
 
 
-async def read_picture(request: Request, until: Arrival) -> bytes:
-    """The one picture in the body.
+@dataclass(frozen=True)
+class Expected:
+    """What a route takes."""
 
-    Raises:
-        RequestError: there is none, or it cannot be had; see `read_pictures`.
-    """
-    media_type = _media_type(request)
-    if media_type == FORM:
-        contents = await _in_time(_parts(request, 1), until)
-        if len(contents) != 1:
-            raise MalformedRequest(f"expected one part named {PART!r}, found {len(contents)}")
-        content = contents[0]
-    elif media_type == JSON:
-        (content,) = await _in_json(request, until, PictureIn, 1)
-    else:
-        content = await _in_time(request.body(), until)
-    if not content:
-        raise EmptyBody(f"the body is empty; send the bytes of a picture, or a form with one part named {PART!r}")
-    return content
+    most: int
+    """Pictures in a request."""
+    shape: type[PictureIn] | type[PicturesIn]
+    """Of JSON."""
+
+    @property
+    def one(self) -> bool:
+        """Whether it is exactly one picture, which may then be the body itself."""
+        return self.shape is PictureIn
 
 
-async def read_pictures(request: Request, until: Arrival, most: int) -> list[bytes]:
+@dataclass(frozen=True)
+class Arrival:
+    """When a body must be there."""
+
+    seconds: float
+    """From now."""
+    deadline: Deadline
+    """The request's, which may come first."""
+
+
+async def read_pictures(request: Request, until: Arrival, expected: Expected) -> list[bytes]:
     """The pictures in the body, in order.
 
     Raises:
         EmptyBody: there are none.
-        MalformedRequest: a form or JSON that cannot be taken apart, or neither of them.
+        MalformedRequest: a form or JSON that cannot be taken apart, or neither of them where several are expected.
         InvalidBody: JSON of another shape, or an image that is no base64.
-        TooManyPictures: there are more than `most`.
+        TooManyPictures: there are more than expected.
         ReadTimeout: the body did not arrive in its time.
         DeadlineExceeded: the deadline passed before it had arrived.
         ClientLeft: the client closed the connection.
         BodyTooLarge: from the middleware that counts the bytes.
+        Overloaded: likewise; there is no memory for them.
     """
-    media_type = _media_type(request)
-    if media_type == FORM:
-        contents = await _in_time(_parts(request, most), until)
-    elif media_type == JSON:
-        contents = await _in_json(request, until, PicturesIn, most)
+    found = media_type(request.headers)
+    if found == FORM:
+        contents = await _in_time(_parts(request, expected), until)
+    elif found == JSON:
+        contents = await _in_json(await _in_time(_whole(request), until), expected)
+    elif expected.one:
+        contents = [await _in_time(_whole(request), until)]
     else:
         raise MalformedRequest(f'send a form with parts named {PART!r}, or JSON like {{"images": ["<base64>"]}}')
-    if not contents:
-        raise EmptyBody(f"there is no picture; send a form with parts named {PART!r}")
+    if not contents or contents == [b""]:
+        how = "the bytes of a picture, or a form with one part" if expected.one else "a form with parts"
+        raise EmptyBody(f"there is no picture; send {how} named {PART!r}")
     return contents
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
@@ -116,25 +110,35 @@ async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
         raise ClientLeft("the client left before its body had arrived") from error
 
 
+async def _whole(request: Request) -> bytes:
+    """The body, which is in memory once: `Request.body` joins its pieces, and keeps a second copy."""
+    whole = io.BytesIO()
+    async for piece in request.stream():
+        whole.write(piece)
+    return whole.getvalue()
+
+
 class _InMemory(MultiPartParser):
     """Starlette's parser, without temporary files: the body's size is limited already."""
 
     spool_max_size = sys.maxsize
 
 
-async def _parts(request: Request, most: int) -> list[bytes]:
+async def _parts(request: Request, expected: Expected) -> list[bytes]:
     # One part more than may be there is read, so that it can be told from a broken form.
-    parser = _InMemory(request.headers, request.stream(), max_files=most + 1, max_fields=_FIELDS)
+    parser = _InMemory(request.headers, request.stream(), max_files=expected.most + 1, max_fields=_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            raise _too_many(most) from error
+            raise _too_many(expected) from error
         raise MalformedRequest("the multipart body cannot be read; is its boundary right?") from error
     try:
         parts = form.getlist(PART)
-        if most > 1 and len(parts) > most:
-            raise _too_many(most)
+        if expected.one and len(parts) != 1:
+            raise MalformedRequest(f"expected one part named {PART!r}, found {len(parts)}")
+        if len(parts) > expected.most:
+            raise _too_many(expected)
         files = [part for part in parts if isinstance(part, UploadFile)]
         if len(files) < len(parts):
             raise MalformedRequest(f"the part {PART!r} must be a file: give it a filename")
@@ -143,19 +147,17 @@ async def _parts(request: Request, most: int) -> list[bytes]:
         await form.close()
 
 
-async def _in_json(
-    request: Request, until: Arrival, shape: type[PictureIn] | type[PicturesIn], most: int
-) -> list[bytes]:
-    body = await _in_time(request.body(), until)
+async def _in_json(body: bytes, expected: Expected) -> list[bytes]:
     if not body:
-        raise EmptyBody('the body is empty; send JSON like {"image": "<base64>"}')
+        example = '{"image": "<base64>"}' if expected.one else '{"images": ["<base64>"]}'
+        raise EmptyBody(f"the body is empty; send JSON like {example}")
     # In a thread: tens of megabytes take as many milliseconds, and others wait for the loop.
-    return await asyncio.to_thread(_decoded, body, shape, most)
+    return await asyncio.to_thread(_decoded, body, expected)
 
 
-def _decoded(body: bytes, shape: type[PictureIn] | type[PicturesIn], most: int) -> list[bytes]:
+def _decoded(body: bytes, expected: Expected) -> list[bytes]:
     try:
-        found = shape.model_validate_json(body)
+        found = expected.shape.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -163,8 +165,8 @@ def _decoded(body: bytes, shape: type[PictureIn] | type[PicturesIn], most: int) 
         where = ".".join(map(str, first["loc"])) or "the body"
         raise InvalidBody(f"{where[:128]}: {first['msg']}") from error
     images = [found.image] if isinstance(found, PictureIn) else found.images
-    if len(images) > most:
-        raise _too_many(most)
+    if len(images) > expected.most:
+        raise _too_many(expected)
     return [_from_base64(image, number) for number, image in enumerate(images)]
 
 
@@ -177,5 +179,5 @@ def _from_base64(text: str, number: int) -> bytes:
         raise InvalidBody(f"image {number} is not base64") from error
 
 
-def _too_many(most: int) -> TooManyPictures:
-    return TooManyPictures(f"at most {most} pictures are accepted in one request")
+def _too_many(expected: Expected) -> TooManyPictures:
+    return TooManyPictures(f"at most {expected.most} pictures are accepted in one request")

@@ -11,13 +11,14 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 from starlette.types import Receive
 
-from service.api.body import FORM, JSON, PART, Arrival, PictureIn, PicturesIn, read_picture, read_pictures
+from service.api.body import PART, Arrival, Expected, PictureIn, PicturesIn, read_pictures
 from service.api.deps import API, Services, context_of, services_of
 from service.api.errors import STATUS, documented
+from service.api.incoming import FORM, JSON
 from service.api.schemas import BatchOut, ClassificationOut, ErrorOut, FailedOut, ResultOut
 from service.deadline import Deadline
 from service.errors import ClientLeft, DeadlineExceeded, InvalidParameter, VitrineError
-from service.pipeline import Asked
+from service.pipeline import Asked, Classified
 
 _T = TypeVar("_T")
 DEADLINE_HEADER = "X-Request-Timeout"
@@ -95,7 +96,7 @@ _SEVERAL, _SEVERAL_BY = _seen(
 @router.post("/classify", openapi_extra=_ONE, responses=documented(), response_model=ClassificationOut)
 async def classify(request: Request) -> Response:
     """Classify one picture with the default model."""
-    return await _classify(request, None)
+    return _one(await _classified(request, None, PictureIn))
 
 
 @router.post(
@@ -103,13 +104,13 @@ async def classify(request: Request) -> Response:
 )
 async def classify_with(request: Request) -> Response:
     """Classify one picture with the model of that name."""
-    return await _classify(request, request.path_params["model"])
+    return _one(await _classified(request, request.path_params["model"], PictureIn))
 
 
 @router.post("/classify/batch", openapi_extra=_SEVERAL, responses=documented(), response_model=BatchOut)
 async def classify_batch(request: Request) -> Response:
     """Classify several pictures with the default model: classes or an error for each, in order."""
-    return await _classify_batch(request, None)
+    return _several(await _classified(request, None, PicturesIn))
 
 
 @router.post(
@@ -117,19 +118,29 @@ async def classify_batch(request: Request) -> Response:
 )
 async def classify_batch_with(request: Request) -> Response:
     """Classify several pictures with the model of that name: classes or an error for each, in order."""
-    return await _classify_batch(request, request.path_params["model"])
+    return _several(await _classified(request, request.path_params["model"], PicturesIn))
 
 
-async def _classify(request: Request, model: str | None) -> Response:
+async def _classified(request: Request, model: str | None, shape: type[PictureIn] | type[PicturesIn]) -> Classified:
     services = services_of(request)
     stages = context_of(request.scope).stages
     asked = _asked(request, services, model)
-    with services.admission.permit():
-        with stages.timed("receive"):
-            content = await read_picture(request, Arrival(services.read_seconds, asked.deadline))
+    services.admission.check()  # So that nobody sends in vain.
+    most = 1 if shape is PictureIn else min(services.max_batch_pictures, services.admission.capacity)
+    with stages.timed("receive"):
+        until = Arrival(services.read_seconds, asked.deadline)
+        contents = await read_pictures(request, until, Expected(most, shape))
+    for content in contents:
         services.metrics.upload_bytes.observe(len(content))
-        answer = await _bounded(request.receive, asked.deadline, services.pipeline.classify(content, asked, stages))
-    result = ResultOut.of(answer.result)
+    with services.admission.permit(len(contents)):
+        return await _bounded(request.receive, asked.deadline, services.pipeline.classify(contents, asked, stages))
+
+
+def _one(answer: Classified) -> Response:
+    (classes,) = answer.results
+    if isinstance(classes, VitrineError):
+        raise classes
+    result = ResultOut.of(classes)
     return _json(
         ClassificationOut(
             model=answer.model, version=answer.version, predictions=result.predictions, warnings=result.warnings
@@ -137,22 +148,10 @@ async def _classify(request: Request, model: str | None) -> Response:
     )
 
 
-async def _classify_batch(request: Request, model: str | None) -> Response:
-    services = services_of(request)
-    stages = context_of(request.scope).stages
-    asked = _asked(request, services, model)
-    with services.admission.permit():
-        with stages.timed("receive"):
-            until = Arrival(services.read_seconds, asked.deadline)
-            contents = await read_pictures(request, until, services.max_batch_pictures)
-        for content in contents:
-            services.metrics.upload_bytes.observe(len(content))
-        with services.admission.permit(len(contents) - 1):
-            classified = services.pipeline.classify_batch(contents, asked, stages)
-            answer = await _bounded(request.receive, asked.deadline, classified)
+def _several(answer: Classified) -> Response:
     results = [
         FailedOut(error=_error(each)) if isinstance(each, VitrineError) else ResultOut.of(each)
-        for each in answer.result
+        for each in answer.results
     ]
     return _json(BatchOut(model=answer.model, version=answer.version, results=results))
 

@@ -18,6 +18,7 @@ from service.api.errors import INTERNAL, answer_to, problem
 from service.api.incoming import Body
 from service.errors import ClientLeft, VitrineError
 from service.keys import Keys
+from service.memory import BodyMemory
 from service.metrics import Metrics, Stages
 from service.tracing import following, trace_id
 
@@ -31,13 +32,18 @@ class RequestMiddleware:
     """Wraps the whole application."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, keys: Keys | None, tracer: Tracer | None, max_body_bytes: int
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        keys: Keys | None,
+        tracer: Tracer | None,
+        bodies: BodyMemory,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._keys = keys
         self._tracer = tracer
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -51,7 +57,8 @@ class RequestMiddleware:
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         context = RequestContext(_request_id(headers.get("x-request-id")), Stages(self._tracer))
         bind_context(scope, context)
-        body = Body(receive, headers, self._max_body_bytes)
+        held = self._bodies.body()
+        body = Body(receive, headers, held)
         answer = _Answer(send, context, body)
         self._metrics.in_flight.inc()
         try:
@@ -67,6 +74,7 @@ class RequestMiddleware:
             report = problem(500, *INTERNAL, "please report this with the request_id", context.request_id)
             await report(scope, receive, answer.send)
         finally:
+            held.release()
             self._metrics.in_flight.dec()
             self._record(scope, context, answer.status)
 

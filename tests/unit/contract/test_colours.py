@@ -10,7 +10,9 @@ from contract.pixels import to_pixels
 from contract.spec import CropMode, Interpolation, Preprocessing
 
 RANDOM = np.random.default_rng(3)
-RGB = Image.fromarray(RANDOM.integers(0, 256, (610, 830, 3), dtype=np.uint8)).resize((831, 611), Image.Resampling.BICUBIC)
+RGB = Image.fromarray(RANDOM.integers(0, 256, (610, 830, 3), dtype=np.uint8)).resize(
+    (831, 611), Image.Resampling.BICUBIC
+)
 ALPHA = Image.fromarray(RANDOM.integers(0, 256, (611, 831), dtype=np.uint8))
 SIXTEEN = Image.fromarray(RANDOM.integers(0, 65_536, (611, 831), dtype=np.uint16))
 

@@ -24,7 +24,7 @@ def refused(admission: Admission, pictures: int = 1) -> int | None:
 
 def test_over_the_capacity_is_refused_and_a_permit_comes_back() -> None:
     admission = Admission(2)
-    with admission.permit(), admission.permit():
+    with admission.permit(1), admission.permit(1):
         refused(admission)
     with pytest.raises(ValueError, match="fault"), admission.permit(2):
         raise ValueError("fault")
@@ -47,7 +47,7 @@ def test_retry_after_follows_the_measured_rate() -> None:
         assert refused(admission) == 1, "nothing is known yet"
     for _ in range(20):
         clock.now += 0.5
-        with admission.permit():
+        with admission.permit(1):
             pass
     clock.now += 0.5
     with admission.permit(10):  # 30 came and went in 10.5 s, 10 are there

@@ -4,25 +4,41 @@ import contextlib
 import io
 import struct
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
-from contract.pixels import to_pixels
+from contract.colours import rgb_of
+from contract.orientation import Upright
+from contract.pixels import Size, to_pixels
 from contract.spec import Preprocessing
-from service import images
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
-from service.images import ALPHA_OVER_WHITE, FIRST_FRAME_ONLY, Decoded
+from service.images import ALPHA_OVER_WHITE, FIRST_FRAME_ONLY, open_picture
 from tests.fakes import a_picture, encoded, turned
 
 LIMIT = 1_000_000
 GRADIENT = Image.fromarray(np.add.outer(np.arange(24), np.arange(32) * 7).astype(np.uint8))
 
 
-def decode(content: bytes, limit: int) -> Decoded:
-    """For an input so large that nothing is decoded at reduced scale."""
-    return images.decode(content, limit, Preprocessing(512, 512, crop_pct=1.0))
+LARGE = Preprocessing(512, 512, crop_pct=1.0)
+"""So large that nothing is decoded at reduced scale."""
+
+
+class Decoded(NamedTuple):
+    """A whole picture, upright and in RGB."""
+
+    picture: Image.Image
+    extent: Size | None
+    warnings: tuple[str, ...]
+
+
+def decode(content: bytes, limit: int, preprocessing: Preprocessing = LARGE) -> Decoded:
+    opened = open_picture(content, limit, preprocessing)
+    warnings = opened.decode()
+    upright = Upright.of(opened.picture)
+    return Decoded(rgb_of(opened.picture)(upright.part((0, 0, *upright.size))), opened.extent, warnings)
 
 
 def levels(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -189,10 +205,11 @@ def test_a_jpeg_much_too_large_is_decoded_small_and_shows_the_same(size: tuple[i
     smooth = np.random.default_rng(1).integers(0, 256, (9, 13, 3), dtype=np.uint8)
     content = turned(Image.fromarray(smooth).resize(size, Image.Resampling.BICUBIC), orientation, "JPEG")
     preprocessing = Preprocessing(32, 32, crop_pct=0.9)
-    reduced, full = images.decode(content, 2_000_000, preprocessing), decode(content, 2_000_000)
+    reduced, full = decode(content, 2_000_000, preprocessing), decode(content, 2_000_000)
     if orientation == 1 or size == (1000, 1000):
         assert reduced.picture.width < full.picture.width / 3
-    assert reduced.picture.width - 1 < reduced.extent[0] <= reduced.picture.width
+        assert reduced.extent is not None
+        assert reduced.picture.width - 1 < reduced.extent[0] <= reduced.picture.width
     there = to_pixels(full.picture, preprocessing).astype(int)
     here = to_pixels(reduced.picture, preprocessing, reduced.extent).astype(int)
     assert np.abs(here - there).mean() < 1
@@ -201,11 +218,12 @@ def test_a_jpeg_much_too_large_is_decoded_small_and_shows_the_same(size: tuple[i
 
 @pytest.mark.parametrize(("size", "picture_format"), [((190, 190), "JPEG"), ((1000, 1000), "PNG")])
 def test_other_pictures_are_decoded_as_they_are(size: tuple[int, int], picture_format: str) -> None:
-    decoded = images.decode(encoded(a_picture(size=size), picture_format), 2_000_000, Preprocessing(32, 32, 1.0))
-    assert decoded.picture.size == decoded.extent == size
+    decoded = decode(encoded(a_picture(size=size), picture_format), 2_000_000, Preprocessing(32, 32, 1.0))
+    assert decoded.extent is None
+    assert decoded.picture.size == size
 
 
 def test_a_thin_jpeg_is_decoded_too() -> None:
     for size in ((1, 10_000), (10_000, 1)):
-        decoded = images.decode(encoded(a_picture(size=size), "JPEG"), 2_000_000, Preprocessing(32, 32, 0.9))
+        decoded = decode(encoded(a_picture(size=size), "JPEG"), 2_000_000, Preprocessing(32, 32, 0.9))
         assert to_pixels(decoded.picture, Preprocessing(32, 32, 0.9), decoded.extent).shape == (32, 32, 3)

@@ -15,16 +15,18 @@ def test_a_stage_is_timed_also_when_it_fails() -> None:
     assert stages.total() >= stages.seconds["decode"]
 
 
-def test_the_rest_is_what_the_other_stages_did_not_take() -> None:
+def test_work_side_by_side_adds_up_to_the_time_it_took() -> None:
     stages = Stages()
-    with stages.timed("receive"):
-        pass
-    with stages.rest("wait"):
-        with stages.timed("decode"):
+    started = time.perf_counter()
+    with stages.side_by_side(2, rest="wait") as (one, two):
+        with one.timed("decode"):
             time.sleep(0.02)
-        time.sleep(0.01)
-    assert stages.seconds["wait"] >= 0.01
-    assert stages.seconds["wait"] + stages.seconds["decode"] < stages.total()
+        with two.timed("resize"):
+            time.sleep(0.01)
+    passed = time.perf_counter() - started
+    assert stages.seconds["decode"] == pytest.approx(one.seconds["decode"] / 2)
+    assert stages.seconds["resize"] == pytest.approx(two.seconds["resize"] / 2)
+    assert sum(stages.seconds.values()) == pytest.approx(passed, abs=0.005)
 
 
 def test_server_timing_is_in_milliseconds_and_ends_with_the_total() -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from contract.pixels import to_pixels
 from contract.spec import Preprocessing
 from service.errors import RequestError
-from service.images import decode
+from service.images import open_picture
 from tests.fakes import a_picture, encoded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -59,8 +58,9 @@ def test_a_broken_picture_is_decoded_or_refused_and_leaves_nothing_behind() -> N
         if number == MUTATIONS // 10:  # By then everything was loaded once.
             before = memory()
         try:
-            decoded = decode(mutated(chance.choice(whole), chance), 1_000_000, INPUT)
-            to_pixels(decoded.picture, INPUT, decoded.extent)
+            opened = open_picture(mutated(chance.choice(whole), chance), 1_000_000, INPUT)
+            opened.decode()
+            opened.pixels()
             outcomes["ok"] += 1
         except RequestError as error:
             outcomes[error.code] += 1

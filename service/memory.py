@@ -1,0 +1,173 @@
+"""The memory that uploads may take: so much for bodies that arrive, so much for decoding, and no more.
+
+Both are counted before the memory is taken, so that the worst uploads together stay inside what the container grants.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from service.deadline import Deadline
+from service.errors import ImageTooLarge, Overloaded
+
+_CGROUP = Path("/sys/fs/cgroup")
+_PATIENCE_SECONDS = 1.0
+"""How long a picture waits for memory, and keeps a thread meanwhile: about as long as the largest takes to decode."""
+
+
+def memory_limit(cgroup: Path = _CGROUP) -> int:
+    """Bytes that this machine has, or fewer where a cgroup (a container) grants less.
+
+    `cgroup` is where a container sees its own cgroup mounted, of version 2 or 1 (kernel documentation, cgroup-v2 and
+    cgroup-v1, "Memory").
+    """
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # No such cgroup, or no limit: "max".
+            least = min(least, int((cgroup / name).read_text()))
+    return least
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a worker process may take, in bytes."""
+
+    bodies: int
+    decoding: int
+
+    @classmethod
+    def shared(cls, total: int, workers: int) -> "Memory":
+        """A worker's share: a quarter for bodies, the rest for decoding."""
+        share = total // workers
+        return cls(bodies=share // 4, decoding=share - share // 4)
+
+
+class DecodingMemory:
+    """Lends `size` bytes to threads that decode."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def lent(self, needed: int, deadline: Deadline) -> Iterator[None]:
+        """Surrounds what takes `needed` bytes. Waits a second for them where others have them.
+
+        Raises:
+            ImageTooLarge: there are never so many.
+            Overloaded: others still have them.
+            DeadlineExceeded: it passed meanwhile.
+        """
+        if needed > self._size:
+            raise ImageTooLarge(
+                f"decoding the picture takes {needed // 10**6} MB; at most {self._size // 10**6} MB are there for it"
+            )
+        with self._changed:
+            patience = min(_PATIENCE_SECONDS, deadline.remaining())
+            if not self._changed.wait_for(lambda: self._taken + needed <= self._size, patience):
+                deadline.remaining()
+                raise Overloaded("other large pictures are being decoded; try again shortly")
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= needed
+                self._changed.notify_all()
+
+
+class BodyMemory:
+    """Lends `size` bytes to bodies that arrive, each of at most `longest`. The largest unfinished body gives way.
+
+    So one that holds much and sends slowly does not keep out the many that are small. Belongs to one event loop.
+    """
+
+    def __init__(self, size: int, longest: int) -> None:
+        self.size, self.longest = size, longest
+        self._held: set[HeldBody] = set()
+        self._taken = 0
+
+    def body(self) -> "HeldBody":
+        """Room for a body that begins."""
+        held = HeldBody(self)
+        self._held.add(held)
+        return held
+
+    def grow(self, body: "HeldBody", by: int) -> None:
+        """Lend `by` more bytes to `body`.
+
+        Raises:
+            Overloaded: there are none; or others took those of this body.
+        """
+        body.check()
+        while self._taken + by > self.size:
+            unfinished = (each for each in self._held if not each.finished)
+            largest = max(unfinished, key=lambda each: each.bytes + (by if each is body else 0), default=body)
+            self.take_back(largest)
+            largest.give_way()
+            body.check()
+        self._taken += by
+        body.bytes += by
+
+    def take_back(self, body: "HeldBody") -> None:
+        """Have back what `body` has; it gets no more."""
+        self._held.discard(body)
+        self._taken -= body.bytes
+        body.bytes = 0
+
+
+class HeldBody:
+    """A body in memory."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._gave_way = False
+        self._wait: anyio.CancelScope | None = None
+        self.bytes = 0
+        self.finished = False
+        """Whether all of it has arrived: then its request is being worked on, and it keeps what it has."""
+
+    def longest(self, copies: float) -> int:
+        """How long it may be, where it is in memory so many times."""
+        return min(self._memory.longest, int(self._memory.size / copies))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Surrounds the wait for more of it, which ends where it gives way.
+
+        Raises:
+            Overloaded: it gave way to others.
+        """
+        with anyio.CancelScope() as self._wait:
+            yield
+        self._wait = None
+        self.check()
+
+    def grow(self, by: int) -> None:
+        """See `BodyMemory.grow`."""
+        self._memory.grow(self, by)
+
+    def check(self) -> None:
+        """Return while the body has its memory.
+
+        Raises:
+            Overloaded: it gave way to others.
+        """
+        if self._gave_way:
+            raise Overloaded("too many large bodies arrive at once; try again shortly")
+
+    def give_way(self) -> None:
+        """Leave the memory to others; whoever waits for more of this body is told."""
+        self._gave_way = True
+        if self._wait is not None:
+            self._wait.cancel()
+
+    def release(self) -> None:
+        """The request is over."""
+        self._memory.take_back(self)

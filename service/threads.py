@@ -1,0 +1,54 @@
+"""Work side by side: in threads what takes CPU, and coroutines that end together. What is called off holds nothing."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+class Threads:
+    """As many threads as `count`, and no queue behind them: there, cancelled work would keep what it holds."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, "decode")
+        self._free = asyncio.Semaphore(count)
+
+    def __enter__(self) -> "Threads":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """What `work` returns. Cancelled, it is not begun; once begun, it keeps its thread to the end."""
+        loop = asyncio.get_running_loop()
+        await self._free.acquire()
+
+        def release(_: object) -> None:
+            with suppress(RuntimeError):  # The loop may have ended before a thread did.
+                loop.call_soon_threadsafe(self._free.release)
+
+        running = self._pool.submit(work, *arguments)
+        running.add_done_callback(release)
+        return await asyncio.wrap_future(running)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """What all of them return. Where one fails or the caller is called off, so are the others, and they have ended."""
+    first, *others = work
+    if not others:
+        return [await first]
+    tasks = [asyncio.ensure_future(each) for each in (first, *others)]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
