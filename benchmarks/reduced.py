@@ -54,8 +54,7 @@ def classifier(entry: Entry) -> Callable[[Sequence[bytes], float], tuple[Rows, f
 def decoded(content: bytes, entry: Entry, spare: float) -> npt.NDArray[np.uint8]:
     """The pixels of a picture, as the gateway makes them."""
     picture = Image.open(io.BytesIO(content))
-    extent = draft(picture, entry.preprocessing, spare)
-    return to_pixels(picture.convert("RGB"), entry.preprocessing, extent)
+    return to_pixels(picture, entry.preprocessing, draft(picture, entry.preprocessing, spare))
 
 
 def enlarged(pictures: Iterator[tuple[str, bytes]], edge: int) -> tuple[list[bytes], list[str]]:

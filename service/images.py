@@ -15,6 +15,7 @@ from PIL.ImageFile import ImageFile
 from contract.colours import is_transparent
 from contract.pixels import Size, draft, resizing_bytes, to_pixels
 from contract.spec import Preprocessing
+from service.avif import largest_frame
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia, VitrineError
 from service.structure import CountedBytes, check_layout, check_tags, decoding_bytes, size_of_webp
 
@@ -80,9 +81,11 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
     if not content:
         raise EmptyBody("the body is empty; send the bytes of a picture")
     with _pillow_errors("the picture's header is broken"):
-        # Pillow would take memory for the one, and make objects of the other, as it opens them.
+        # Before Pillow takes memory for the one, makes objects of the other, and believes the container of the third.
         _check_size(size_of_webp(content) or (0, 0), max_pixels)
         check_tags(content)
+        frame = largest_frame(content)
+        _check_size((frame, 1), max_pixels)
         try:
             picture = Image.open(CountedBytes(content), formats=FORMATS)
         except UnidentifiedImageError as error:
@@ -93,7 +96,7 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         check_layout(picture, content)
         full = picture.size
         extent = draft(picture, preprocessing)
-        needed = decoding_bytes(picture, content, full) + resizing_bytes(picture.size, preprocessing)
+        needed = decoding_bytes(picture, content, full, frame) + resizing_bytes(picture.size, preprocessing)
         return Opened(picture, extent, preprocessing, needed)
 
 

@@ -3,8 +3,10 @@
 Both are counted before the memory is taken, so that the worst uploads together stay inside what the container grants.
 """
 
+import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,12 +14,11 @@ from pathlib import Path
 
 import anyio
 
-from service.deadline import Deadline
 from service.errors import ImageTooLarge, Overloaded
 
 _CGROUP = Path("/sys/fs/cgroup")
-_PATIENCE_SECONDS = 1.0
-"""How long a picture waits for memory, and keeps a thread meanwhile: about as long as the largest takes to decode."""
+_PATIENCE_SECONDS = 2.0
+"""How long a picture waits for memory: as long as two or three of the largest take to decode."""
 
 
 def memory_limit(cgroup: Path = _CGROUP) -> int:
@@ -48,38 +49,73 @@ class Memory:
 
 
 class DecodingMemory:
-    """Lends `size` bytes to threads that decode."""
+    """Lends `size` bytes to threads that decode. Who waits for some waits in the event loop, and keeps no thread."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._taken = 0
-        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._lock = threading.Lock()
 
-    @contextmanager
-    def lent(self, needed: int, deadline: Deadline) -> Iterator[None]:
-        """Surrounds what takes `needed` bytes. Waits a second for them where others have them.
+    def take(self, needed: int) -> bool:
+        """Take so many bytes, unless others have them. From any thread.
 
         Raises:
             ImageTooLarge: there are never so many.
-            Overloaded: others still have them.
-            DeadlineExceeded: it passed meanwhile.
         """
         if needed > self._size:
             raise ImageTooLarge(
                 f"decoding the picture takes {needed // 10**6} MB; at most {self._size // 10**6} MB are there for it"
             )
-        with self._changed:
-            patience = min(_PATIENCE_SECONDS, deadline.remaining())
-            if not self._changed.wait_for(lambda: self._taken + needed <= self._size, patience):
-                deadline.remaining()
-                raise Overloaded("other large pictures are being decoded; try again shortly")
+        with self._lock:
+            if self._taken + needed > self._size:
+                return False
             self._taken += needed
+            return True
+
+    def give_back(self, needed: int) -> None:
+        """Give them back, to those who wait first. From any thread."""
+        with self._lock:
+            self._taken -= needed
+            while self._waiting and self._taken + self._waiting[0][0] <= self._size:
+                granted, waiting = self._waiting.popleft()
+                self._taken += granted
+                waiting.get_loop().call_soon_threadsafe(self._grant, granted, waiting)
+
+    async def wait_for(self, needed: int) -> None:
+        """Take so many bytes as soon as they are there.
+
+        Raises:
+            Overloaded: others kept them too long.
+        """
+        waiting = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._taken + needed <= self._size:
+                self._taken += needed
+                return
+            self._waiting.append((needed, waiting))
+        timer = waiting.get_loop().call_later(_PATIENCE_SECONDS, _expire, waiting)
         try:
-            yield
+            await waiting
+        except asyncio.CancelledError:
+            if not waiting.cancelled():  # It was granted before the caller was called off.
+                self.give_back(needed)
+            raise
         finally:
-            with self._changed:
-                self._taken -= needed
-                self._changed.notify_all()
+            timer.cancel()
+            with self._lock, suppress(ValueError):  # Granted already.
+                self._waiting.remove((needed, waiting))
+
+    def _grant(self, needed: int, waiting: "asyncio.Future[None]") -> None:
+        if waiting.done():
+            self.give_back(needed)
+        else:
+            waiting.set_result(None)
+
+
+def _expire(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_exception(Overloaded("other large pictures are being decoded; try again shortly"))
 
 
 class BodyMemory:

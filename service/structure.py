@@ -106,13 +106,14 @@ def check_layout(picture: ImageFile, content: bytes) -> None:
         raise ImageTooComplex(f"a BMP with run lengths may have {_RLE_PIXELS} pixels; save it as PNG")
 
 
-def decoding_bytes(picture: ImageFile, content: bytes, full: tuple[int, int]) -> int:
+def decoding_bytes(picture: ImageFile, content: bytes, full: tuple[int, int], frame: int) -> int:
     """Bytes that decoding takes at most: the picture itself, and every copy and table on the way.
 
-    `full` is the picture's size before a JPEG was asked for at reduced scale. Measured format by format and mode by
-    mode by `python -m benchmarks.memory`; docs/operations.md has the table.
+    `full` is the picture's size before a JPEG was asked for at reduced scale, `frame` what the largest frame of an AVIF
+    has in pixels. Measured format by format and mode by mode by `python -m benchmarks.memory`; docs/operations.md has
+    the table.
     """
-    pixels = picture.width * picture.height
+    pixels = max(picture.width * picture.height, frame)
     native = pixels * _BYTES_OF_MODE.get(picture.mode, 4)
     match picture.format:
         case "WEBP":
@@ -123,7 +124,7 @@ def decoding_bytes(picture: ImageFile, content: bytes, full: tuple[int, int]) ->
             native += _tiff_bytes(picture, native)
         case "JPEG" | "MPO" if _scans(picture, content) > 1:
             native += _coefficient_bytes(picture, full)
-    return native + 2 * len(content)
+    return native + len(content)
 
 
 def _scans(picture: ImageFile, content: bytes) -> int:

@@ -25,17 +25,25 @@ class Threads:
     ) -> None:
         self._pool.shutdown()
 
-    async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """What `work` returns. Cancelled, it is not begun; once begun, it keeps its thread to the end."""
-        loop = asyncio.get_running_loop()
-        await self._free.acquire()
+    async def run(self, work: Callable[..., _T], *arguments: object, after: Callable[[], object] = lambda: None) -> _T:
+        """What `work` returns. Cancelled, it is not begun; once begun, it keeps its thread to the end.
 
-        def release(_: object) -> None:
+        `after` is called once, when it has ended or will not begin, in any thread.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await self._free.acquire()
+        except BaseException:
+            after()
+            raise
+
+        def ended(_: object) -> None:
+            after()
             with suppress(RuntimeError):  # The loop may have ended before a thread did.
                 loop.call_soon_threadsafe(self._free.release)
 
         running = self._pool.submit(work, *arguments)
-        running.add_done_callback(release)
+        running.add_done_callback(ended)
         return await asyncio.wrap_future(running)
 
 

@@ -112,10 +112,10 @@ async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
 
 async def _whole(request: Request) -> bytes:
     """The body, which is in memory once: `Request.body` joins its pieces, and keeps a second copy."""
-    whole = io.BytesIO()
-    async for piece in request.stream():
-        whole.write(piece)
-    return whole.getvalue()
+    with io.BytesIO() as whole:
+        async for piece in request.stream():
+            whole.write(piece)
+        return whole.getvalue()
 
 
 class _InMemory(MultiPartParser):

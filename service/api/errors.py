@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: the one table from error to HTTP status, and the handlers that use it."""
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,7 +135,14 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
-    """The problem document of one of our errors, noted in the request's context."""
+    """The problem document of one of our errors, noted in the request's context.
+
+    What the error passed on its way, such as a body, is let go: the client may take its time to read the answer.
+    """
+    passed: BaseException | None = error
+    while passed is not None:
+        traceback.clear_frames(passed.__traceback__)
+        passed = passed.__cause__ or passed.__context__
     context.code = error.code
     context.cause = error.__cause__
     status = STATUS[type(error)]

@@ -14,7 +14,7 @@ ALLOWED = {
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
     "training": {"training"},
-    "benchmarks": {"benchmarks", "contract", "embedded", "training"},
+    "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
 }
 """Which of our packages each of our packages may import."""
 
@@ -29,7 +29,7 @@ LAYERS = [
     ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
     ["service.images", "service.memory", "service.threads"],
-    ["service.triton", "service.structure", "service.deadline"],
+    ["service.triton", "service.structure", "service.avif", "service.deadline"],
     ["service.metrics", "service.errors", "service.tracing"],
     ["service.settings"],
 ]

@@ -1,14 +1,13 @@
 """Budgets of memory: for bodies that arrive, and for decoding."""
 
-import threading
+import asyncio
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from service.deadline import Deadline
-from service.errors import DeadlineExceeded, ImageTooLarge, Overloaded
+from service.errors import ImageTooLarge, Overloaded
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 
 
@@ -37,40 +36,55 @@ def test_workers_share_it() -> None:
 
 
 def test_what_never_fits_is_too_large() -> None:
-    memory = DecodingMemory(20_000_000)
-    with pytest.raises(ImageTooLarge, match="takes 30 MB; at most 20 MB"), memory.lent(30_000_000, Deadline.after(5)):
-        pass
+    with pytest.raises(ImageTooLarge, match="takes 30 MB; at most 20 MB"):
+        DecodingMemory(20_000_000).take(30_000_000)
 
 
-def test_what_does_not_fit_now_waits_and_gets_its_turn() -> None:
+def test_what_others_have_is_not_taken() -> None:
     memory = DecodingMemory(100)
-    taken, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with memory.lent(60, Deadline.after(5)):
-            taken.set()
-            leave.wait(5)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    taken.wait(5)
-    with memory.lent(40, Deadline.after(5)):
-        pass
-    with pytest.raises(Overloaded, match="try again"), memory.lent(41, Deadline.after(5)):
-        pass
-    with pytest.raises(DeadlineExceeded), memory.lent(41, Deadline.after(0.02)):
-        pass
-    threading.Timer(0.05, leave.set).start()
-    with memory.lent(100, Deadline.after(5)):
-        assert leave.is_set()
-    other.join()
+    assert memory.take(60)
+    assert not memory.take(41)
+    assert memory.take(40)
+    memory.give_back(60)
+    assert memory.take(60)
 
 
-def test_memory_comes_back_when_decoding_fails() -> None:
+async def test_who_waits_gets_what_is_given_back_in_turn() -> None:
     memory = DecodingMemory(100)
-    for _ in range(3):
-        with pytest.raises(ValueError, match="broken"), memory.lent(100, Deadline.after(5)):
-            raise ValueError("broken")
+    await memory.wait_for(100)
+    first, second = (asyncio.ensure_future(memory.wait_for(needed)) for needed in (70, 30))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(memory.give_back, 60)
+    await asyncio.sleep(0.01)
+    assert not first.done()
+    assert not second.done(), "a small one does not overtake for ever"
+    await asyncio.to_thread(memory.give_back, 40)
+    await asyncio.wait_for(asyncio.gather(first, second), 5)
+    assert not memory.take(1)
+    memory.give_back(100)
+    assert memory.take(100)
+
+
+async def test_who_no_longer_waits_takes_nothing() -> None:
+    memory = DecodingMemory(100)
+    assert memory.take(100)
+    waiting = [asyncio.ensure_future(memory.wait_for(50)) for _ in range(3)]
+    await asyncio.sleep(0)
+    memory.give_back(100)
+    for each in waiting:  # Two have been granted theirs by now, and do not know it yet.
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.sleep(0.01)
+    assert memory.take(100)
+
+
+async def test_who_waits_too_long_is_told_to_come_again() -> None:
+    memory = DecodingMemory(100)
+    assert memory.take(100)
+    with pytest.raises(Overloaded, match="try again"):
+        await memory.wait_for(1)
+    memory.give_back(100)
+    assert memory.take(100)
 
 
 def test_bodies_have_what_there_is_and_give_it_back() -> None:
