@@ -150,13 +150,20 @@ def _axis_by_axis(
     kernel, (width, height), (wide, high) = FILTERS[interpolation], size, source.size
     left, right = _reached(columns, width, wide, interpolation)
     top, bottom = _reached(rows, height, high, interpolation)
-    lean = Image.new("RGB", (width, bottom - top))
     rgb, step = rgb_of(source.picture), max(1, BAND_PIXELS // (right - left))
-    for row in range(top, bottom, step):
-        band = rgb(source.part((left, row, right, min(row + step, bottom))))
+
+    def across(first: int, last: int) -> Image.Image:
+        band = rgb(source.part((left, first, right, last)))
         # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
         box = columns[0] - left, 0, min(columns[1] - left, band.width), band.height
-        lean.paste(band.resize((width, band.height), kernel, box=box), (0, row - top))
+        return band.resize((width, band.height), kernel, box=box)
+
+    if bottom - top <= step:
+        lean = across(top, bottom)
+    else:
+        lean = Image.new("RGB", (width, bottom - top))
+        for row in range(top, bottom, step):
+            lean.paste(across(row, min(row + step, bottom)), (0, row - top))
     return lean.resize(size, kernel, box=(0, rows[0] - top, width, min(rows[1] - top, lean.height)))
 
 

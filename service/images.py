@@ -17,7 +17,7 @@ from contract.pixels import Size, draft, resizing_bytes, to_pixels
 from contract.spec import Preprocessing
 from service.avif import largest_frame
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia, VitrineError
-from service.structure import CountedBytes, check_layout, check_tags, decoding_bytes, size_of_webp
+from service.structure import CountedBytes, check_layout, check_tags, decoder_bytes, picture_bytes, size_of_webp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
 """What is accepted, by Pillow's names. Other formats Pillow can read (EPS runs Ghostscript) are never tried."""
@@ -93,10 +93,10 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
                 raise CorruptImage("the picture's header is broken") from error
             raise UnsupportedMedia(f"the content is none of {', '.join(FORMATS)}") from error
         _check_size(picture.size, max_pixels)
-        check_layout(picture, content)
-        full = picture.size
+        scans = check_layout(picture, content)
+        beside = decoder_bytes(picture, content, scans, frame)
         extent = draft(picture, preprocessing)
-        needed = decoding_bytes(picture, content, full, frame) + resizing_bytes(picture.size, preprocessing)
+        needed = beside + picture_bytes(picture) + resizing_bytes(picture.size, preprocessing)
         return Opened(picture, extent, preprocessing, needed)
 
 

@@ -25,10 +25,10 @@ _BYTES_A_READ = 64
 _SCAN = b"\xff\xda"
 _BYTES_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """A pixel in Pillow's memory; 4 in every other mode."""
-_WEBP_BYTES = 17
-"""A pixel of a WebP: two canvases, the frame as bytes and the picture, of 4 each; its alpha plane."""
-_AVIF_BYTES = 20
-"""A pixel of an AVIF of 12 bits in three planes: these, the decoder's own, the frame as bytes, and the picture."""
+_WEBP_BYTES = 13
+"""A pixel of a WebP: two canvases and the frame as bytes, of 4 each, and its alpha plane."""
+_AVIF_BYTES = 16
+"""A pixel of an AVIF of 12 bits in three planes of 2: these, the decoder's own, and the frame as bytes."""
 
 
 class CountedBytes(io.BytesIO):
@@ -93,8 +93,11 @@ def check_tags(content: bytes) -> None:
         return  # Pillow says what is missing.
 
 
-def check_layout(picture: ImageFile, content: bytes) -> None:
+def check_layout(picture: ImageFile, content: bytes) -> int:
     """Look at what an opened picture has to go through.
+
+    Returns:
+        How often decoding goes over the whole picture: the scans of a JPEG, else 1.
 
     Raises:
         ImageTooComplex: a JPEG of too many scans, or a large BMP with run lengths.
@@ -104,45 +107,64 @@ def check_layout(picture: ImageFile, content: bytes) -> None:
         raise ImageTooComplex(f"the JPEG has {scans} scans; at most {_SCANS} are accepted: save it as an ordinary one")
     if picture.width * picture.height > _RLE_PIXELS and any(tile[0] == "bmp_rle" for tile in picture.tile):
         raise ImageTooComplex(f"a BMP with run lengths may have {_RLE_PIXELS} pixels; save it as PNG")
+    return scans
 
 
-def decoding_bytes(picture: ImageFile, content: bytes, full: tuple[int, int], frame: int) -> int:
-    """Bytes that decoding takes at most: the picture itself, and every copy and table on the way.
+def picture_bytes(picture: ImageFile) -> int:
+    """Bytes of the picture itself, at the size that it will be decoded to."""
+    return picture.width * picture.height * _BYTES_OF_MODE.get(picture.mode, 4)
 
-    `full` is the picture's size before a JPEG was asked for at reduced scale, `frame` what the largest frame of an AVIF
-    has in pixels. Measured format by format and mode by mode by `python -m benchmarks.memory`; docs/operations.md has
-    the table.
+
+def decoder_bytes(picture: ImageFile, content: bytes, scans: int, frame: int) -> int:
+    """Bytes that decoding takes at most beside the picture: every copy, buffer and table on the way.
+
+    Called before a JPEG is asked for at reduced scale; `frame` is what the largest frame of an AVIF has in pixels.
+    Measured format by format and mode by mode by `python -m benchmarks.memory`; docs/operations.md has the table.
     """
-    pixels = max(picture.width * picture.height, frame)
-    native = pixels * _BYTES_OF_MODE.get(picture.mode, 4)
+    pixels = picture.width * picture.height
     match picture.format:
         case "WEBP":
-            native = pixels * _WEBP_BYTES
+            needed = pixels * _WEBP_BYTES
         case "AVIF":
-            native = pixels * _AVIF_BYTES
+            needed = max(pixels, frame) * _AVIF_BYTES
         case "TIFF":
-            native += _tiff_bytes(picture, native)
-        case "JPEG" | "MPO" if _scans(picture, content) > 1:
-            native += _coefficient_bytes(picture, full)
-    return native + len(content)
+            needed = _tiff_bytes(picture)
+        case "JPEG" | "MPO" if scans > 1:
+            needed = _coefficient_bytes(picture)
+        case _:
+            needed = 0
+    return needed + len(content)
 
 
 def _scans(picture: ImageFile, content: bytes) -> int:
-    """How often a JPEG goes over the picture: in compressed data no byte 0xFF stands before one of a marker's."""
+    """How often libjpeg goes over the picture. Where the first scan has all of a picture that is not progressive, once.
+
+    In compressed data no byte 0xFF stands before one of a marker's (ITU-T T.81, B.1.1.5): the rest can be counted.
+    """
     if picture.format not in ("JPEG", "MPO") or picture.fp is None:
         return 1
-    return 1 + content.count(_SCAN, picture.fp.tell())
+    data = picture.fp.tell()
+    first = content.rfind(_SCAN, 0, data)
+    if "progressive" not in picture.info and content[first + 4 : first + 5] == bytes([len(_layers(picture))]):
+        return 1
+    return 1 + content.count(_SCAN, data)
 
 
-def _coefficient_bytes(picture: ImageFile, full: tuple[int, int]) -> int:
+def _layers(picture: ImageFile) -> list[tuple[int, int, int, int]]:
+    """The components of a JPEG: number, samples across and down in each block, quantisation table."""
+    layers: list[tuple[int, int, int, int]] = getattr(picture, "layer", [])
+    return layers
+
+
+def _coefficient_bytes(picture: ImageFile) -> int:
     """All coefficients, which libjpeg keeps of a picture that comes in several scans: two bytes for each sample."""
-    layers = getattr(picture, "layer", [])
+    layers = _layers(picture)
     across, down = (max((layer[axis] for layer in layers), default=1) for axis in (1, 2))
     samples = sum(layer[1] * layer[2] for layer in layers) / (across * down)
-    return int(2 * samples * full[0] * full[1])
+    return int(2 * samples * picture.width * picture.height)
 
 
-def _tiff_bytes(picture: ImageFile, native: int) -> int:
+def _tiff_bytes(picture: ImageFile) -> int:
     """A second picture where it has to be turned, and the strip or tile that libtiff unpacks at a time."""
     tags = getattr(picture, "tag_v2", {})
 
@@ -150,7 +172,7 @@ def _tiff_bytes(picture: ImageFile, native: int) -> int:
         value = tags.get(tag, default)
         return int(max(value) if isinstance(value, tuple) else value)
 
-    turned = native if most(ExifTags.Base.Orientation, 1) != 1 else 0
+    turned = picture_bytes(picture) if most(ExifTags.Base.Orientation, 1) != 1 else 0
     if picture.info.get("compression") == "raw":
         return turned
     width = most(ExifTags.Base.TileWidth, most(ExifTags.Base.ImageWidth, 0))
