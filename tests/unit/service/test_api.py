@@ -415,3 +415,40 @@ async def test_the_documentation_page_loads_nothing_from_elsewhere(client: httpx
     assert "http://" not in page
     assert "https://" not in page
     assert (await client.get("/", follow_redirects=False)).headers["location"] == "/docs"
+
+
+@pytest.mark.parametrize("settings", [Settings(max_in_flight=2, refresh_seconds=0.01)])
+async def test_a_batch_that_could_never_be_admitted_is_too_large(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify/batch", json=in_json(GREEN, GREEN, GREEN))
+    assert problem_of(answer) == (413, "too_many_pictures")
+    assert "at most 2" in answer.json()["detail"]
+    assert (await client.post("/v1/classify/batch", json=in_json(GREEN, GREEN))).status_code == 200
+
+
+@pytest.mark.parametrize("settings", [Settings(max_in_flight=4, refresh_seconds=0.01)])
+async def test_who_still_sends_keeps_nobody_from_being_answered(client: httpx.AsyncClient) -> None:
+    rest = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield GREEN[:10]
+        await rest.wait()
+        yield GREEN[10:]
+
+    sending = [asyncio.ensure_future(client.post("/v1/classify", content=slow())) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    for _ in range(5):
+        assert (await client.post("/v1/classify", content=GREEN)).status_code == 200
+    rest.set()
+    codes = [(await each).status_code for each in sending]
+    assert set(codes) <= {200, 503}
+    assert codes.count(200) >= 4
+
+
+@pytest.mark.parametrize("settings", [Settings(memory_bytes=4_000_000, max_image_pixels=10**9, refresh_seconds=0.01)])
+async def test_without_the_memory_for_it_a_body_or_a_picture_is_too_large(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify", content=bytes(900_000))
+    assert problem_of(answer) == (413, "body_too_large")
+    assert "833333" in answer.json()["detail"], "a quarter of the budget, less what its copies take"
+    answer = await client.post("/v1/classify", content=GREEN)
+    assert problem_of(answer) == (413, "image_too_large")
+    assert "at most 3 MB" in answer.json()["detail"]

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image, features
+from PIL.ImageFile import ImageFile
 
 from contract.colours import rgb_of
 from contract.orientation import Upright
 from contract.pixels import Size, to_pixels
 from contract.spec import Preprocessing
-from service.errors import CorruptImage, EmptyBody, ImageTooLarge, UnsupportedMedia
-from service.images import ALPHA_OVER_WHITE, FIRST_FRAME_ONLY, open_picture
+from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia
+from service.images import ALPHA_OVER_WHITE, FIRST_FRAME_ONLY, Opened, open_picture
 from tests.fakes import a_picture, encoded, turned
 
 LIMIT = 1_000_000
@@ -227,3 +228,19 @@ def test_a_thin_jpeg_is_decoded_too() -> None:
     for size in ((1, 10_000), (10_000, 1)):
         decoded = decode(encoded(a_picture(size=size), "JPEG"), 2_000_000, Preprocessing(32, 32, 0.9))
         assert to_pixels(decoded.picture, Preprocessing(32, 32, 0.9), decoded.extent).shape == (32, 32, 3)
+
+
+class Starved(ImageFile):
+    """A picture that there is no memory for."""
+
+    def _open(self) -> None:
+        pass
+
+    def load(self) -> None:
+        raise MemoryError
+
+
+def test_a_lack_of_memory_is_ours() -> None:
+    starved = Starved.__new__(Starved)
+    with pytest.raises(Overloaded, match="no memory"):
+        Opened(starved, None, LARGE, 0).decode()

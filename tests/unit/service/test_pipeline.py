@@ -8,7 +8,15 @@ import pytest
 
 from service.catalog import Catalog
 from service.deadline import Deadline
-from service.errors import CorruptImage, DeadlineExceeded, InvalidOutput, TritonUnavailable, UnknownModel, VitrineError
+from service.errors import (
+    CorruptImage,
+    DeadlineExceeded,
+    InvalidOutput,
+    TritonFailed,
+    TritonUnavailable,
+    UnknownModel,
+    VitrineError,
+)
 from service.memory import DecodingMemory
 from service.metrics import Metrics, Stages
 from service.pipeline import Asked, Classes, Classified, Pipeline, Prediction, best
@@ -182,3 +190,33 @@ async def test_the_picture_reaches_triton_as_the_contract_says(bench: Bench) -> 
     await bench.classify()
     assert seen[0].shape == (1, 8, 8, 3)
     assert seen[0].dtype == np.uint8
+
+
+class FirstFails(FakeBackend):
+    """Its first inference fails; the others would take for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = 0
+
+    async def infer(self, name: str, version: str, pixels: Pixels, timeout: float) -> Rows:  # noqa: ARG002
+        self.calls.append((name, version))
+        if len(self.calls) == 1:
+            await asyncio.sleep(0.01)
+            raise TritonFailed("the first of three")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended += 1
+        return colour_shares(pixels)
+
+
+async def test_where_one_of_several_inferences_fails_the_others_have_ended() -> None:
+    backend = FirstFails()
+    backend.serve(an_entry())
+    bench = Bench(backend)
+    await bench.catalog.refresh()
+    with pytest.raises(TritonFailed):
+        await bench.classify(*[GREEN] * 9)
+    assert (len(backend.calls), backend.ended) == (3, 2)
+    assert bench.outcomes("triton_failed") == 9
