@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from build_engines import doctor, entries
-from build_engines.builder import build, foresee
+from build_engines import doctor
+from build_engines.build import build, foresee
 from build_engines.errors import BuildError, PlanError
 from build_engines.plan import KEEP, METHODS, Plan, default_cache
 from build_engines.planfile import read_plans
-from build_engines.report import MARKDOWN_FILE, Outcome, Report, VariantReport
-from build_engines.variants import Compiler, Precision
+from build_engines.report.page import MARKDOWN_FILE, Outcome, Report, VariantReport
+from build_engines.repository import entries
+from build_engines.values.precision import Compiler, Precision
 
 REFUSED = 2
 GATE_REFUSED = 3

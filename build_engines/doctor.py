@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from build_engines.compilers import WORDS, Gpu, gpus, load_compiler
+from build_engines.engine.compilers import WORDS, Gpu, gpus, load_compiler
 from build_engines.errors import CompilerMissingError
-from build_engines.variants import Compiler, Precision
-from build_engines.versions import CONTAINERS, TARGET, Container, container_with
+from build_engines.nvidia_releases import CONTAINERS, TARGET, Container, container_with
+from build_engines.values.precision import Compiler, Precision
 from contract.cpus import available_cpus
 
 _LIBRARIES = ("torch", "timm", "onnx", "onnxruntime-gpu", "nvidia-modelopt")

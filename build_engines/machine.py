@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from build_engines.report import Machine
+from build_engines.report.page import Machine
 from contract.cpus import available_cpus
 
 _LIBRARIES = ("torch", "timm", "onnx", "onnxruntime-gpu", "nvidia-modelopt")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from build_engines.errors import PlanError
-from build_engines.variants import Compiler, Precision
+from build_engines.values.precision import Compiler, Precision
 from contract.spec import NAME
 
 NOTE_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")

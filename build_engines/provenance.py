@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from build_engines.accuracy import Accuracy
-from build_engines.pictures import PictureSet
-from build_engines.report import VariantReport
-from build_engines.variants import Compiler, Precision
+from build_engines.judge.accuracy import Accuracy
+from build_engines.pictures.picture_set import PictureSet
+from build_engines.report.page import VariantReport
+from build_engines.values.precision import Compiler, Precision
 
 _LIBRARIES = {"vitrine": "vitrine", "torch": "torch", "timm": "timm", "onnx": "onnx", "onnxruntime": "onnxruntime-gpu"}
 """Their names, and those of the packages that bring them."""

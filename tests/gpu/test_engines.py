@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from build_engines.compilers import Library, gpus, is_installed, load_compiler, why_not
-from build_engines.engine import Engine, Profile, compile_engine
+from build_engines.engine.compilers import Library, gpus, is_installed, load_compiler, why_not
+from build_engines.engine.engine import Engine, Profile, compile_engine
+from build_engines.engine.engine_session import EngineSession, open_engine
 from build_engines.errors import CompileError, InvalidOutputError
-from build_engines.graph import describe
-from build_engines.parity import pictures
-from build_engines.runtime import EngineSession, open_engine
-from build_engines.sessions import Pictures, open_graph
-from build_engines.variants import Compiler
+from build_engines.graph.onnxruntime_session import Pictures, open_graph
+from build_engines.graph.parity import pictures
+from build_engines.values.graph import describe
+from build_engines.values.precision import Compiler
 from contract.spec import Preprocessing
 
 REASON = why_not(Compiler.TENSORRT, installed=is_installed(Compiler.TENSORRT), gpus=gpus())

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.export import export
-from build_engines.graph import Graph
+from build_engines.graph.export import export
+from build_engines.model.timm_model import Source, load_source
 from build_engines.plan import Plan
-from build_engines.source import Source, load_source
+from build_engines.values.graph import Graph
 
 # The build environment is the only one with torch; elsewhere these tests are not there.
 collect_ignore_glob = [] if importlib.util.find_spec("timm") else ["*.py"]

@@ -17,10 +17,10 @@ import timm  # noqa: F401 (once, and not in every child)
 import torch
 from PIL import Image
 
-from build_engines.builder import build
-from build_engines.parity import pictures
+from build_engines.build import build
+from build_engines.graph.parity import pictures
 from build_engines.plan import Plan
-from build_engines.variants import Compiler, Precision
+from build_engines.values.precision import Compiler, Precision
 from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import LABELS, Silent
 

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 
+from build_engines.model.timm_model import Source
 from build_engines.plan import RESERVED
 from build_engines.provenance import provenance
-from build_engines.source import Source
 
 
 def test_it_tells_versions_and_date() -> None:

@@ -1,0 +1,1 @@
+"""ONNX graphs: exported, compared with torch, at lower precision, and run by ONNX Runtime."""

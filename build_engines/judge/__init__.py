@@ -1,0 +1,1 @@
+"""Accuracy and speed of a variant, and the gate that decides by them."""

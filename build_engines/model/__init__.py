@@ -1,0 +1,1 @@
+"""A classifier from timm, with its weights and labels."""

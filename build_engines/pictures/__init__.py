@@ -1,0 +1,1 @@
+"""Pictures for calibration and evaluation, as the pixels that are served."""

@@ -1,0 +1,1 @@
+"""What came of a build, as a page, a chart and JSON."""

@@ -1,0 +1,1 @@
+"""Triton's model repository: publishing, rolling back, removing, and a running Triton that follows."""
