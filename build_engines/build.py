@@ -1,19 +1,22 @@
-"""A build, from plan to published entries: every variant is made, verified and judged before the first is published."""
+"""A build, from plan to published entries: every variant is made, measured and judged before the first is published."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 
+from build_engines.errors import CompileError, InvalidOutputError, PrecisionError
+from build_engines.judge import GATE
 from build_engines.machine import this_machine
-from build_engines.pictures.picture_set import PictureSet
 from build_engines.plan import Plan
 from build_engines.publish import inputs_of, let_load, publish_variant
-from build_engines.report import page as reports
-from build_engines.report.page import Outcome, PictureWords, Report, VariantReport
-from build_engines.repository.publication import check_ours, newest_inputs, workspace
-from build_engines.steps import GATE, Progress, Verified, Workshop
-from build_engines.values.precision import Precision
+from build_engines.report import Report, write
+from build_engines.repository import check_ours, newest_inputs, workspace
+from build_engines.results import Decision, Outcome, Published, Result, decide
+from build_engines.steps import Progress, Silent, Steps, Variant
+from build_engines.values import Precision
+
+_ITS_OWN = (PrecisionError, CompileError, InvalidOutputError)
+"""What may happen to one variant and leave the others whole."""
 
 
 def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = lambda _: None) -> Report:
@@ -28,73 +31,91 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
     with workspace(plan.repository):  # Refuses early a repository that could not be published into.
         for precision in plan.precisions:
             check_ours(plan.repository, plan.entry_name(precision))
-    workshop = Workshop(plan, progress, reached)
-    verified = _variants(plan, workshop, lambda variant: variant.report.outcome is Outcome.PUBLISHED)
-    report = _report(plan, workshop, verified)
-    done = []
-    for variant in report.variants:
-        if variant.outcome is Outcome.PUBLISHED:
-            with progress.step(f"{variant.precision.value} publish"):
-                published = publish_variant(workshop, verified[variant.precision], variant, report)
-            if plan.load:
-                with progress.step(f"{variant.precision.value} load"):
-                    let_load(workshop, verified[variant.precision], published)
-            done.append(dataclasses.replace(variant, version=published.version))
-        else:
-            done.append(variant)
-    report = dataclasses.replace(report, variants=tuple(done))
-    reports.write(report, plan.reports / plan.base_name)
-    workshop.cache.shrink()
+    steps = Steps(plan, progress, reached)
+    variants: dict[Precision, Variant] = {}
+    results: dict[Precision, Result] = {}
+    for precision, baseline in _in_order(plan, results):
+        variants[precision] = steps.variant(precision, baseline)
+        results[precision] = _result(steps, variants[precision], precision)
+    for precision, result in results.items():
+        if result.outcome is Outcome.PASSED:
+            results[precision] = _publish(steps, variants[precision], result, results)
+    report = _report(steps, results)
+    write(report, plan.reports / plan.base_name)
+    steps.runner.cache.shrink()
     return report
 
 
 def foresee(plan: Plan) -> list[tuple[Precision, str]]:
     """What `build` would do for each precision, as far as it is known without doing it."""
-    workshop = Workshop(plan, _Silent(), lambda _: None)
+    steps = Steps(plan, Silent(), lambda _: None)
+    results: dict[Precision, Result] = {}
     known = []
-    variants = _variants(
-        plan, workshop, lambda variant: not variant.step.done or variant.report.outcome is Outcome.PUBLISHED
-    )
-    for precision, variant in variants.items():
-        if not variant.step.done:
+    words = {Outcome.UNCHANGED: "as before", Outcome.PASSED: "to publish", Outcome.REFUSED: "refused before"}
+    for precision, baseline in _in_order(plan, results):
+        variant = steps.variant(precision, baseline)
+        if variant.measuring.done:
+            results[precision] = _result(steps, variant, precision)
+            known.append((precision, words[results[precision].outcome]))
+        else:
+            results[precision] = Result("", precision, plan.compiler, decision=Decision(None))  # It may pass.
             known.append((precision, "to build"))
-            continue
-        found = _settled(plan, variant)
-        words = {Outcome.UNCHANGED: "as before", Outcome.PUBLISHED: "to publish", Outcome.REFUSED: "refused before"}
-        known.append((precision, words[found.outcome]))
     return known
 
 
-def _variants(plan: Plan, workshop: Workshop, passes: Callable[[Verified], bool]) -> dict[Precision, Verified]:
-    """Every variant, the highest precision first: the next lower ones must beat what passed."""
-    variants = {}
-    # FP32 is there in any case: the others are made from it.
-    passed = [Precision.FP32]
-    for precision in [each for each in Precision if each in plan.precisions]:
-        baseline = next((each for each in precision.higher if each in passed), None)
-        variants[precision] = workshop.verified(precision, baseline)
-        if passes(variants[precision]):
-            passed.append(precision)
-    return variants
+def _in_order(plan: Plan, results: Mapping[Precision, Result]) -> Iterator[tuple[Precision, Precision | None]]:
+    """The precisions, the highest first, each with the next higher one that passed, which it must beat.
+
+    FP32 counts as passed in any case: the others are made from it.
+    """
+    for precision in (each for each in Precision if each in plan.precisions):
+        passed = [each for each in results if (decision := results[each].decision) and decision.passed]
+        yield precision, next((each for each in precision.higher if each in (Precision.FP32, *passed)), None)
 
 
-def _settled(plan: Plan, variant: Verified) -> VariantReport:
-    """The variant's report with what becomes of it."""
-    found = variant.report
-    if plan.force and found.outcome is Outcome.REFUSED:
-        found = dataclasses.replace(found, outcome=Outcome.PUBLISHED, forced=True)
-    if found.outcome is Outcome.PUBLISHED:
-        version, inputs = newest_inputs(plan.repository / found.entry)
-        if inputs == inputs_of(plan, variant, found):
-            found = dataclasses.replace(found, outcome=Outcome.UNCHANGED, version=version)
-    return found
+def _result(steps: Steps, variant: Variant, precision: Precision) -> Result:
+    """What was measured and decided, and the version where it was published before from the same inputs."""
+    plan = steps.plan
+    result = Result(plan.entry_name(precision), precision, plan.compiler)
+    try:
+        measured = variant.measured
+    except _ITS_OWN as error:
+        # The others are made from FP32: without it there is nothing to go on with.
+        if precision is Precision.FP32:
+            raise
+        return replace(result, failure=str(error), seconds=_seconds(steps, precision))
+    decision = decide(measured, GATE, force=plan.force)
+    result = replace(result, measured=measured, decision=decision, seconds=_seconds(steps, precision))
+    version, inputs = newest_inputs(plan.repository / result.entry)
+    if decision.publish and version is not None and inputs == inputs_of(plan, variant, result):
+        return replace(result, published=Published(version, unchanged=True))
+    return result
 
 
-def _report(plan: Plan, workshop: Workshop, verified: Mapping[Precision, Verified]) -> Report:
-    variants = []
-    for precision, variant in verified.items():
-        steps = {title: spent for title, spent in workshop.seconds.items() if title.startswith(precision.value)}
-        variants.append(dataclasses.replace(_settled(plan, variant), seconds=steps))
+def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Precision, Result]) -> Result:
+    """The result with its version, whose own report says the number too."""
+    plan, progress, name = steps.plan, steps.runner.progress, result.precision.value
+
+    def published(version: int) -> dict[Precision, Result]:
+        return {**results, result.precision: replace(result, published=Published(version))}
+
+    with progress.step(f"{name} publish"):
+        new = publish_variant(
+            steps, variant, result, lambda folder, version: write(_report(steps, published(version)), folder)
+        )
+    warning = ""
+    if plan.load:
+        with progress.step(f"{name} load"):
+            warning = let_load(steps, variant, new)
+    return replace(result, published=Published(new.version, warning=warning))
+
+
+def _seconds(steps: Steps, precision: Precision) -> dict[str, float]:
+    return {title: spent for title, spent in steps.runner.seconds.items() if title.startswith(precision.value)}
+
+
+def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:
+    plan, pictures = steps.plan, steps.pictures
     return Report(
         model=plan.model,
         entry=plan.base_name,
@@ -102,29 +123,7 @@ def _report(plan: Plan, workshop: Workshop, verified: Mapping[Precision, Verifie
         max_batch_size=plan.max_batch_size,
         machine=this_machine(),
         gate=GATE,
-        calibration=_words(workshop.calibration),
-        evaluation=_words(workshop.evaluation, _evaluation_notes(workshop)),
-        variants=tuple(variants),
+        calibration=pictures.calibration.words() if pictures.calibration else None,
+        evaluation=pictures.evaluation_words(steps.exported.facts.labels) if pictures.evaluation else None,
+        variants=tuple(results.values()),
     )
-
-
-def _words(pictures: PictureSet | None, notes: tuple[str, ...] = ()) -> PictureWords | None:
-    return PictureWords(pictures.origin, len(pictures), pictures.sha256, notes) if pictures else None
-
-
-def _evaluation_notes(workshop: Workshop) -> tuple[str, ...]:
-    if workshop.evaluation is None:
-        return ()
-    seen = "calibration saw some of them, so the accuracy of new ones may be lower"
-    return (workshop.targets.words,) if workshop.held_out else (workshop.targets.words, seen)
-
-
-class _Silent:
-    """A `Progress` that nobody watches."""
-
-    def step(self, _name: str, /) -> AbstractContextManager[None]:
-        """See `Progress.step`."""
-        return nullcontext()
-
-    def kept(self, _name: str, /) -> None:
-        """See `Progress.kept`."""

@@ -196,3 +196,14 @@ class UnwritableError(RepositoryError):
     """The disk is full, or the repository may not be written."""
 
     code = "repository_unwritable"
+
+
+def first_line(error: Exception) -> str:
+    """The kind of a foreign error and the first line that it says."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(";")
+
+
+def last_line(error: BaseException) -> str:
+    """The kind of a foreign error and the last line that it says, where the lines before only say where it was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"

@@ -1,21 +1,30 @@
-"""From a verified variant to a version of its entry: what the provenance says, and which files it has."""
+"""From a variant that is to be published to a version of its entry, in the repository and in a running Triton."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from build_engines.cache import digest_of
-from build_engines.engine.engine import check_target
 from build_engines.errors import LoadError
-from build_engines.graph import parity
-from build_engines.graph.export import OPSET
+from build_engines.graph import OPSET
+from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
-from build_engines.provenance import of_variant, provenance
-from build_engines.report.page import Report, VariantReport, write
-from build_engines.repository.entries import withdraw
-from build_engines.repository.publication import Published, publish, workspace
-from build_engines.repository.running_triton import Expected, load_and_check
-from build_engines.steps import Verified, Workshop
-from build_engines.values.precision import Compiler
+from build_engines.provenance import of_result, provenance
+from build_engines.repository import (
+    Expected,
+    Publication,
+    Rollback,
+    check_target,
+    load,
+    load_and_check,
+    publish,
+    rollback,
+    withdraw,
+    workspace,
+)
+from build_engines.results import Result
+from build_engines.steps import Steps, Variant
+from build_engines.values import Compiler
 from contract.config import Runtime, Scheduling
 from contract.spec import Entry
 
@@ -26,58 +35,82 @@ LAYOUT = 1
 """Raised where the same variant is published as another entry than before."""
 
 
-def publish_variant(workshop: Workshop, verified: Verified, variant: VariantReport, report: Report) -> Published:
-    """Make `variant` the next version of its entry, with the report beside it.
+def publish_variant(
+    steps: Steps, variant: Variant, result: Result, write_report: Callable[[Path, int], None]
+) -> Publication:
+    """Make `variant` the next version of its entry; `write_report` writes beside it, given its folder and number.
 
     Raises:
         TargetMismatchError: the repository holds engines for another TensorRT or GPU.
         RepositoryError: the entry cannot be published.
     """
-    plan, facts = workshop.plan, workshop.exported.facts
-    if verified.stamp:
-        check_target(plan.repository, verified.stamp)
+    plan, facts = steps.plan, steps.exported.facts
+    check_target(plan.repository, variant.stamp)
     entry = Entry(
-        name=variant.entry,
+        name=result.entry,
         preprocessing=facts.preprocessing,
         labels=facts.labels,
         max_batch_size=plan.max_batch_size,
         build=provenance(
             plan.notes,
             facts.provenance,
-            {"opset": str(OPSET), "onnx_sha256": verified.onnx_sha256},
-            variant.parity,
-            of_variant(variant, workshop.calibration, plan.calibration_method),
-            verified.stamp,
-            {"inputs": inputs_of(plan, verified, variant)},
+            {"opset": str(OPSET), "onnx_sha256": variant.files.graph.sha256},
+            of_result(result, steps.pictures.calibration, plan.calibration_method),
+            variant.stamp,
+            {"inputs": inputs_of(plan, variant, result)},
         ),
     )
     runtime = Runtime.ONNXRUNTIME if plan.compiler is Compiler.NONE else Runtime.TENSORRT
     scheduling = Scheduling(plan.max_queue_delay_us, plan.instances)
     with workspace(plan.repository) as work:
-        files = [Path(shutil.copyfile(file, work / file.name)) for file in verified.files]
-        write(report, work)
-        files += [file for file in sorted(work.iterdir()) if file not in files]
-        return publish(plan.repository, entry, files, scheduling, runtime=runtime, reached=workshop.reached)
+        files = [Path(shutil.copyfile(file, work / file.name)) for file in variant.files.served]
+        return publish(
+            plan.repository,
+            entry,
+            files,
+            scheduling,
+            runtime=runtime,
+            finish=write_report,
+            reached=steps.runner.reached,
+        )
 
 
-def let_load(workshop: Workshop, verified: Verified, published: Published) -> None:
-    """Let the Triton that the plan names serve `published`, and compare its answers with those of the build.
+def let_load(steps: Steps, variant: Variant, new: Publication) -> str:
+    """Let the Triton that the plan names serve the `new` version, and compare its answers with those of the build.
+
+    Gives a warning where clients may have had answers of the version before it was compared.
 
     Raises:
-        LoadError: it does not, or answers otherwise. The version is withdrawn, and what was served before stays.
+        LoadError: it does not, or its answers differ. The version is withdrawn, and what was served before stays.
     """
-    plan = workshop.plan
-    folder = published.path
-    images = parity.pictures(min(_SAMPLE, plan.max_batch_size), workshop.exported.facts.preprocessing)
-    expected = Expected(images, workshop.answers_of(verified, images), _TOLERANCE)
+    plan = steps.plan
+    images = made_pictures(min(_SAMPLE, plan.max_batch_size), steps.exported.facts.preprocessing)
+    expected = Expected(images, steps.answers_of(variant, images), _TOLERANCE)
     try:
-        load_and_check(plan.load, folder, published.version, expected)
+        return load_and_check(plan.load, new.path, new.version, expected)
     except LoadError:
-        withdraw(plan.repository, folder.name, published.version, published.previous)
+        withdraw(plan.repository, new.path.name, new.version, new.previous)
         raise
 
 
-def inputs_of(plan: Plan, verified: Verified, variant: VariantReport) -> str:
+def go_back(repository: Path, name: str, to: int | None, url: str) -> Rollback:
+    """Serve version `to` of an entry again, or the one before the served one; in the Triton at `url` too, if given.
+
+    Raises:
+        RepositoryError: there is no such version, or Triton does not load it; then the entry is as it was.
+    """
+    done = rollback(repository, name, to)
+    if url:
+        try:
+            load(url, done.folder, done.version)
+        except LoadError:
+            if done.before is not None:
+                rollback(repository, name, done.before)
+            raise
+    return done
+
+
+def inputs_of(plan: Plan, variant: Variant, result: Result) -> str:
     """What decides an entry: one of the same inputs need not be published again."""
-    choices = [plan.instances, plan.max_queue_delay_us, dict(plan.notes), variant.entry, variant.forced]
-    return digest_of("entry", {"variant": verified.step.digest, "choices": choices, "layout": LAYOUT})
+    choices = [plan.instances, plan.max_queue_delay_us, dict(plan.notes), result.entry, result.forced]
+    return digest_of("entry", {"variant": variant.measuring.digest, "choices": choices, "layout": LAYOUT})

@@ -1,4 +1,4 @@
-"""The libraries that compile engines and run them: loading them, their log, where they differ, and the GPUs there are.
+"""The libraries that compile engines and run them: loading them, their log, and where they differ.
 
 Knows no graph and no engine. TensorRT 10 and 11 and TensorRT for RTX have the same Python API but for what stands here.
 """
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from build_engines.errors import BuildError, CompilerMissingError
+from build_engines.errors import BuildError, CompilerMissingError, first_line
+from build_engines.machine import Gpu, gpus
 from build_engines.nvidia_releases import CONTAINERS
-from build_engines.values.precision import Compiler
+from build_engines.values import Compiler
 
 WORDS = {Compiler.TENSORRT: "TensorRT", Compiler.RTX: "TensorRT for RTX"}
 
@@ -31,18 +32,6 @@ _PLACE = re.compile(r"(?:\.? |(?<=\())In \w+ at /[\w./]+:\d+ ?")
 """As in "... must be Float. In checkType at /_src/optimizer/nodeBase.cpp:456)"."""
 _PREFIX = re.compile(r"^Invalid Node - \S+ (?=.*Error Code)")
 """What names the node once more, before the reason."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU of this machine, as its driver describes it."""
-
-    name: str
-    capability: tuple[int, int]
-    """CUDA's compute capability."""
-    memory: int
-    """Bytes."""
-    driver: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ class Library:
         except (BuildError, OSError):
             raise
         except Exception as error:  # (its errors have no base of their own)
-            raise error_type(f"{self.words} {problem}: {one_line(self.log.error or str(error))}. {fix}") from error
+            raise error_type(f"{self.words} {problem}: {library_line(self.log.error or str(error))}. {fix}") from error
 
     def _made(self, name: str) -> Any:
         self.log.clear()
@@ -151,8 +140,8 @@ class Library:
             return getattr(self.module, name)(self.logger)
         except (TypeError, RuntimeError) as error:
             raise CompilerMissingError(
-                f"{self.words} is installed, but does not start: {one_line(self.log.error or str(error))}. Update the "
-                "NVIDIA driver, and make the GPU visible to this process (nvidia-smi; CUDA_VISIBLE_DEVICES)"
+                f"{self.words} is installed, but does not start: {library_line(self.log.error or str(error))}. Update "
+                "the NVIDIA driver, and make the GPU visible to this process (nvidia-smi; CUDA_VISIBLE_DEVICES)"
             ) from error
 
 
@@ -168,8 +157,7 @@ def load_compiler(compiler: Compiler) -> Library:
         return _load(compiler)
     except Exception as error:  # (an import may run into anything: libraries, their versions, the driver)
         raise CompilerMissingError(
-            f"{WORDS[compiler]} is installed, but does not load ({one_line(f'{type(error).__name__}: {error}')}). "
-            f"{_installation(compiler)}"
+            f"{WORDS[compiler]} is installed, but does not load ({first_line(error)}). {_installation(compiler)}"
         ) from error
 
 
@@ -192,32 +180,7 @@ def is_installed(compiler: Compiler) -> bool:
     return all(find_spec(name) for name in _MODULES[compiler])
 
 
-def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs that the driver shows; none where there is no driver."""
-    nvml: Any = importlib.import_module("pynvml")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return ()
-    try:
-        driver = str(nvml.nvmlSystemGetDriverVersion())
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        return tuple(
-            Gpu(
-                name=str(nvml.nvmlDeviceGetName(handle)),
-                capability=_pair(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
-                memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
-                driver=driver,
-            )
-            for handle in handles
-        )
-    except nvml.NVMLError:
-        return ()
-    finally:
-        nvml.nvmlShutdown()
-
-
-def one_line(message: str) -> str:
+def library_line(message: str) -> str:
     """A library's message on one line, without the places in its sources."""
     lines = [line for line in message.splitlines() if not line.startswith("[checkMacros")]
     words = " ".join(" ".join(lines).split())
@@ -266,8 +229,3 @@ def _installation(compiler: Compiler) -> str:
         f"NVIDIA's Triton container {newest.tag} has TensorRT {newest.tensorrt} ({others}); an engine needs the very "
         f"version that serves it. On a machine with a GPU: pip install tensorrt-cu13=={newest.tensorrt}"
     )
-
-
-def _pair(numbers: Sequence[Any]) -> tuple[int, int]:
-    major, minor = numbers
-    return int(major), int(minor)

@@ -4,24 +4,19 @@ One optimization profile, in which nothing but the batch is free, so that Triton
 size. The precisions are in the graph: networks are strongly typed. Runs no engine.
 """
 
-import os
-import tempfile
-import time
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build_engines.engine.compilers import Library, one_line
-from build_engines.errors import CompileError, PlanError, TargetMismatchError
-from build_engines.values.graph import Graph
-from contract.config import CONFIG_FILE, ENGINE_FILE, INPUT, OUTPUT, from_pbtxt
-from contract.parameters import BUILD_PREFIX
-from contract.spec import ContractError
+from build_engines.engine.compilers import Library, library_line
+from build_engines.engine.timing_cache import keep_timings, read_timings
+from build_engines.errors import CompileError, PlanError
+from build_engines.values import STAMP, Graph
+from contract.config import ENGINE_FILE, INPUT, OUTPUT
 
-STAMP = "engine."
-"""What the keys of a stamp start with, in the provenance and behind `build.` in a configuration."""
-
+_STAMP_FILE = "engine.json"
 _DAMAGED = ("MODEL_DESERIALIZE_FAILED", "INVALID_VALUE", "INVALID_GRAPH")
 """The ONNX parser's codes for a file that is broken or missing, the weights' file included."""
 _ELSEWHERE = "Serve this variant with ONNX Runtime (--compiler none), or try another release of the compiler"
@@ -60,24 +55,8 @@ class Engine:
     """An engine on disk."""
 
     path: Path
-    size: int
-    """Bytes."""
-    seconds: float
-    """Of its compilation."""
     stamp: Mapping[str, str]
     """What it was made with and what it runs on; the keys start with `STAMP`."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What an engine runs on: with any other it does not load."""
-
-    compiler: str
-    version: str
-    compute_capability: str
-
-    def __str__(self) -> str:
-        return f"{self.compiler} {self.version}, compute capability {self.compute_capability}"
 
 
 def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and with which means)
@@ -89,7 +68,7 @@ def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and w
     workspace_bytes: int,
     timing_cache: Path | None = None,
 ) -> Engine:
-    """Compile `graph` into `folder`.
+    """Compile `graph` into `folder`, with its stamp beside it.
 
     TensorRT compiles on the GPU that it compiles for. TensorRT for RTX needs none; Triton has no backend for its
     engines, so they are for programs that call that library themselves.
@@ -108,7 +87,6 @@ def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and w
         CompilerMissingError: the compiler does not start on this machine.
         OSError: the disk is full or there is no permission.
     """
-    started = time.monotonic()
     with library.errors_as(CompileError, "cannot compile the graph", _ELSEWHERE):
         builder = library.builder()
         network = _parse(graph, library, builder)
@@ -117,21 +95,19 @@ def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and w
         _add_profile(builder, network, config, profile)
         caching = timing_cache if library.caches_timings else None
         if caching:
-            _read_timings(config, caching)
+            read_timings(config, caching)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise _refusal(library)
         if caching:
-            _keep_timings(config, caching)
+            keep_timings(config, caching)
         flags = _flags(library.module, config)
     path = folder / ENGINE_FILE
     with path.open("wb") as file:
         file.write(plan)
     device = library.device()
-    return Engine(
+    engine = Engine(
         path=path,
-        size=path.stat().st_size,
-        seconds=time.monotonic() - started,
         stamp={
             f"{STAMP}compiler": library.compiler.value,
             f"{STAMP}version": library.version,
@@ -143,32 +119,14 @@ def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and w
             f"{STAMP}onnx_sha256": graph.sha256,
         },
     )
+    (folder / _STAMP_FILE).write_text(json.dumps(dict(engine.stamp)), encoding="utf-8")
+    return engine
 
 
-def target_of(stamp: Mapping[str, str]) -> Target | None:
-    """What the engine with this stamp runs on; None where it is no engine's stamp. Other keys may be among it."""
-    parts = [stamp.get(f"{STAMP}{key}") for key in ("compiler", "version", "compute_capability")]
-    known = [part for part in parts if part]
-    return Target(*known) if len(known) == len(parts) else None
-
-
-def check_target(repository: Path, stamp: Mapping[str, str]) -> None:
-    """Refuse to put engines for two targets into one repository, which one Triton is to load.
-
-    Raises:
-        TargetMismatchError: an engine there runs on something else; the message names both.
-    """
-    ours = target_of(stamp)
-    if ours is None:
-        return
-    for config in sorted(repository.glob(f"*/{CONFIG_FILE}")):
-        theirs = target_of(_provenance(config))
-        if theirs and theirs != ours:
-            raise TargetMismatchError(
-                f"{config.parent.name} in {repository} is an engine for {theirs}; this one is for {ours}. One Triton "
-                "cannot load both: build with what is there, choose another --repository, or remove or rebuild "
-                f"{config.parent.name} first"
-            )
+def load_stamp(folder: Path) -> Mapping[str, str]:
+    """The stamp of the engine in `folder`."""
+    stamp: dict[str, str] = json.loads((folder / _STAMP_FILE).read_text("utf-8"))
+    return stamp
 
 
 def _parse(graph: Graph, library: Library, builder: Any) -> Any:
@@ -197,7 +155,7 @@ def _parser_error(parser: Any, graph: Graph) -> str:
     if parser.num_errors == 0:
         return f"the parser gives no reason. {_ELSEWHERE}"
     error = parser.get_error(0)
-    text = one_line(str(error.desc())).replace(f"{graph.path.parent}/", "")
+    text = library_line(str(error.desc())).replace(f"{graph.path.parent}/", "")
     if error.code().name in _DAMAGED:
         return f"{text}. The file is damaged, or the file of its weights is not beside it: export it again"
     fix = "Only a Cast takes the picture itself: export it again" if "UInt8" in text else _ELSEWHERE
@@ -215,43 +173,14 @@ def _add_profile(builder: Any, network: Any, config: Any, profile: Profile) -> N
 
 def _refusal(library: Library) -> CompileError:
     """What the log says of a build that gave nothing, and the fix."""
-    error = one_line(library.log.error) or "its log gives no reason"
+    error = library_line(library.log.error) or "its log gives no reason"
     fix = _ELSEWHERE
     if any(word in error.lower() for word in _MEMORY):
         fix = "Free memory of the GPU, raise --workspace-mib, or lower --max-batch-size"
     return CompileError(f"{library.words} cannot compile the graph: {error}. {fix}")
 
 
-def _read_timings(config: Any, path: Path) -> None:
-    content = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(content)
-    if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-
-
-def _keep_timings(config: Any, path: Path) -> None:
-    """Whole or not at all, because builders may share the file; the last one's measurements stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(config.get_timing_cache().serialize())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _flags(module: Any, config: Any) -> str:
     # The bits, because to ask for a deprecated flag by its name warns.
     names = [name.lower() for name, flag in module.BuilderFlag.__members__.items() if config.flags >> int(flag) & 1]
     return ",".join(("strongly_typed", *names))
-
-
-def _provenance(config: Path) -> Mapping[str, str]:
-    """The `build.*` parameters of an entry; none where it is not readable, which is not for this step to judge."""
-    try:
-        parameters = from_pbtxt(config.read_text("utf-8")).parameters
-    except (ContractError, UnicodeDecodeError, OSError):
-        return {}
-    return {str(key).removeprefix(BUILD_PREFIX): str(value.string_value) for key, value in parameters.items()}

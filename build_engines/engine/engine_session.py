@@ -9,14 +9,15 @@ GPU.
 from pathlib import Path
 from typing import Any
 
-from build_engines.engine.compilers import Library, gpus, one_line
+from build_engines.engine.compilers import Library, library_line
 from build_engines.errors import CompileError, CompilerMissingError, InvalidOutputError
-from build_engines.graph.onnxruntime_session import Pictures, Probabilities
+from build_engines.machine import gpus
+from build_engines.values import Pixels, Probabilities
 from contract.config import INPUT, OUTPUT
 
 
 class EngineSession:
-    """An engine with an execution context and a stream of its own; see `build_engines.graph.onnxruntime_session.Run`."""
+    """An engine with an execution context and a stream of its own; see `Session`."""
 
     def __init__(self, library: Library, engine: Any, context: Any, stream: Any) -> None:
         self.runtime = f"{library.words}, {library.device().gpu}"
@@ -32,7 +33,7 @@ class EngineSession:
         smallest, _, largest = self._engine.get_tensor_profile_shape(INPUT, 0)
         return int(smallest[0]), int(largest[0])
 
-    def run(self, images: Pictures) -> Probabilities:
+    def run(self, images: Pixels) -> Probabilities:
         """Float32 `[n, classes]` to uint8 `[n, height, width, 3]`.
 
         The copies to the GPU and back are part of it, and it is complete when it returns, so a clock around it measures
@@ -60,8 +61,8 @@ class EngineSession:
             self._context.set_tensor_address(OUTPUT, answers.data_ptr())
             if not self._context.execute_async_v3(self._stream.cuda_stream):
                 raise InvalidOutputError(
-                    f"{self._library.words} cannot run the engine: {one_line(self._library.log.error)}. Build it again "
-                    "on this machine"
+                    f"{self._library.words} cannot run the engine: {library_line(self._library.log.error)}. Build it "
+                    "again on this machine"
                 )
             # On the same stream, and it waits for it.
             rows: Probabilities = answers.cpu().numpy()
@@ -85,12 +86,12 @@ def open_engine(path: Path, library: Library) -> EngineSession:
                 "accuracy of its graph can be measured in ONNX Runtime; its speed only where a GPU is"
             )
         if engine is None:
-            raise CompileError(f"{library.words} cannot open {path.name}: {one_line(library.log.error)}. {fix}")
+            raise CompileError(f"{library.words} cannot open {path.name}: {library_line(library.log.error)}. {fix}")
         context = engine.create_execution_context()
         if context is None:
             raise CompileError(
-                f"{library.words} cannot prepare {path.name} to run: {one_line(library.log.error)}. Free memory of the "
-                "GPU, or build with a smaller --max-batch-size"
+                f"{library.words} cannot prepare {path.name} to run: {library_line(library.log.error)}. Free memory of "
+                "the GPU, or build with a smaller --max-batch-size"
             )
         import torch
 

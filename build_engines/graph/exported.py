@@ -1,6 +1,6 @@
-"""The value that stands for an exported model from then on: its FP32 graph, and all that an entry tells of it.
+"""What stands for a model once it is exported: its FP32 graph, and the facts that an entry tells of it.
 
-Kept as a file beside the graph, so that a later build needs neither torch nor timm to go on from it.
+The facts are a file beside the graph, so that a later build goes on without torch and timm.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from build_engines.graph.parity import Parity
-from build_engines.values.graph import Graph, describe
+from build_engines.values import Graph, describe
 from contract.config import MODEL_FILE
 from contract.spec import Preprocessing
 
@@ -19,7 +19,7 @@ FACTS_FILE = "model.json"
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model but its weights."""
+    """All that is known of a model except its weights."""
 
     preprocessing: Preprocessing
     labels: tuple[str, ...]
@@ -35,12 +35,12 @@ class Exported:
     facts: Facts
 
 
-def save(facts: Facts, folder: Path) -> None:
+def save_facts(facts: Facts, folder: Path) -> None:
     """Write `facts` beside the graph in `folder`."""
     (folder / FACTS_FILE).write_bytes(TypeAdapter(Facts).dump_json(facts, indent=1))
 
 
-def load(folder: Path) -> Exported:
-    """What `save` and the exporter left in `folder`."""
+def load_exported(folder: Path) -> Exported:
+    """What `save_facts` and the exporter left in `folder`."""
     facts = TypeAdapter(Facts).validate_json((folder / FACTS_FILE).read_bytes())
     return Exported(describe(folder / MODEL_FILE), facts)

@@ -2,31 +2,21 @@
 
 # ruff: noqa: PLC0415 (onnxruntime takes a second to import; `build-engines --help` does not wait for it)
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from build_engines.errors import InvalidOutputError
+from build_engines.graph.qdq import exact_twin, has_pairs
+from build_engines.values import Graph, Pixels, Probabilities
 from contract.config import INPUT, OUTPUT
 from contract.cpus import available_cpus
 
-Pictures = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
 
-
-class Run(Protocol):
-    """What answers pictures: a graph or an engine in its runtime."""
-
-    def run(self, images: Pictures) -> Probabilities:
-        """Float32 `[n, classes]` to uint8 `[n, height, width, 3]`, complete when it returns."""
-
-
-class Session:
-    """A graph in ONNX Runtime; see `Run`."""
+class OnnxRuntimeSession:
+    """A graph in ONNX Runtime; see `Session`."""
 
     def __init__(self, path: Path, session: Any, runtime: str) -> None:
         self.runtime = runtime
@@ -34,8 +24,8 @@ class Session:
         self._path = path
         self._session = session
 
-    def run(self, images: Pictures) -> Probabilities:
-        """See `Run.run`.
+    def run(self, images: Pixels) -> Probabilities:
+        """See `Session.run`.
 
         Raises:
             InvalidOutputError: ONNX Runtime cannot run the graph on them.
@@ -45,7 +35,7 @@ class Session:
         return answers
 
 
-def open_graph(path: Path, *, exact: bool = False, threads: int | None = None) -> Session:
+def open_graph(path: Path, *, exact: bool = False, threads: int | None = None) -> OnnxRuntimeSession:
     """The graph at `path`, its weights beside it where they are not inside.
 
     Args:
@@ -75,26 +65,19 @@ def open_graph(path: Path, *, exact: bool = False, threads: int | None = None) -
     with _onnxruntime_errors(path):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     words = f"ONNX Runtime {onnxruntime.__version__}, {threads} CPU thread{'s' if threads > 1 else ''}"
-    return Session(path, session, f"{words}, without its optimiser" if exact else words)
+    return OnnxRuntimeSession(path, session, f"{words}, without its optimiser" if exact else words)
 
 
-def answers(session: Run, images: Pictures, batch: int = 32) -> Probabilities:
-    """The answers to all `images`, uint8 `[N, height, width, 3]`, as float32 `[N, classes]`, `batch` at a time.
+def open_as_compiled(graph: Graph) -> OnnxRuntimeSession:
+    """`graph` as TensorRT computes it: where it has Q/DQ pairs a twin of it, op by op (see `qdq.exact_twin`).
 
     Raises:
-        InvalidOutputError: the runtime fails, or makes other than one row for each picture.
+        InvalidOutputError: ONNX Runtime cannot open the graph.
     """
-    rows = []
-    for start in range(0, len(images), batch):
-        some = np.ascontiguousarray(images[start : start + batch])
-        row = session.run(some)
-        if row.ndim != 2 or len(row) != len(some):
-            raise InvalidOutputError(
-                f"{len(some)} pictures were answered with an array of shape {list(row.shape)}, not with one row each; "
-                "the graph's batch must be free"
-            )
-        rows.append(row.astype(np.float32, copy=False))
-    return np.concatenate(rows)
+    if not has_pairs(graph):
+        return open_graph(graph.path)
+    with tempfile.TemporaryDirectory() as folder:
+        return open_graph(exact_twin(graph, Path(folder)).path, exact=True)
 
 
 @contextmanager

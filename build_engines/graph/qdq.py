@@ -7,12 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from build_engines.errors import PrecisionError
-from build_engines.values.graph import Graph, describe
+from build_engines.errors import PrecisionError, first_line
+from build_engines.values import SINGLE_FILE_LIMIT, Graph, describe
 from contract.config import INPUT, MODEL_FILE
-
-SINGLE_FILE_LIMIT = 2_000_000_000
-"""Bytes of weights above which they go beside the graph: protobuf's limit is 2 GiB, the graph included."""
 
 
 def quantised(proto: Any) -> tuple[str, ...]:
@@ -39,7 +36,7 @@ def strip(graph: Graph, nodes: Collection[str], folder: Path) -> Graph:
 
     proto = onnx.load(str(graph.path), load_external_data=False)
     widen(proto, nodes)
-    return save(proto, folder, beside=graph.path.parent)
+    return save_graph(proto, folder, beside=graph.path.parent)
 
 
 def widen(proto: Any, nodes: Collection[str]) -> None:
@@ -71,7 +68,7 @@ def widen(proto: Any, nodes: Collection[str]) -> None:
     _sweep(proto)
 
 
-def exact(graph: Graph, folder: Path) -> Graph:
+def exact_twin(graph: Graph, folder: Path) -> Graph:
     """A twin of `graph` in `folder` that quantises in FP32, for measuring accuracy in ONNX Runtime on a CPU.
 
     ONNX Runtime 1.24 cuts on a CPU where it should round when it quantises FP16, so that half of all values come out
@@ -98,10 +95,12 @@ def exact(graph: Graph, folder: Path) -> Graph:
         node.input[0], node.input[1] = cast, wide
     _insert(proto, casts)
     _sweep(proto)
-    return save(proto, folder)
+    return save_graph(proto, folder)
 
 
-def save(proto: Any, folder: Path, *, beside: Path | None = None, single_file_limit: int = SINGLE_FILE_LIMIT) -> Graph:
+def save_graph(
+    proto: Any, folder: Path, *, beside: Path | None = None, single_file_limit: int = SINGLE_FILE_LIMIT
+) -> Graph:
     """Write `proto` into `folder`, its weights beside it where they are large.
 
     `beside` is the folder of the weights that `proto` names but does not hold.
@@ -140,10 +139,7 @@ def check_like(graph: Graph, reference: Graph) -> None:
     try:
         onnx.checker.check_model(str(graph.path))
     except onnx.checker.ValidationError as error:
-        lines = str(error).strip().splitlines()
-        raise PrecisionError(
-            f"onnx.checker refuses the graph of lower precision: {lines[0] if lines else ''}"
-        ) from error
+        raise PrecisionError(f"onnx.checker refuses the graph of lower precision: {first_line(error)}") from error
     proto = onnx.load(str(graph.path), load_external_data=False)
     wanted = onnx.load(str(reference.path), load_external_data=False)
     for side in ("input", "output"):

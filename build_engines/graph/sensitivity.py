@@ -3,8 +3,9 @@
 One calibration is enough: blocks are judged and kept by taking Q/DQ pairs out of the finished graph. Knows no gate.
 """
 
-# ruff: noqa: PLC0415 (onnx and ONNX Runtime take seconds to import; `build-engines --help` does not wait for them)
+# ruff: noqa: PLC0415 (onnx takes a second to import; `build-engines --help` does not wait for it)
 
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,22 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from build_engines.errors import PrecisionError
-from build_engines.graph.qdq import check_like, exact, quantised, strip
-from build_engines.values.graph import Graph
-from contract.config import INPUT, OUTPUT
-from contract.cpus import available_cpus
+from build_engines.graph.layers import readers_of
+from build_engines.graph.onnxruntime_session import open_as_compiled, open_graph
+from build_engines.graph.qdq import check_like, quantised, strip
+from build_engines.values import Graph, Pixels, Probabilities, answers
 
 _BATCH = 8
+_RANKED_BY = 64
+"""Pictures: each block is tried on all of them."""
 _LEAST = 1e-12
 """Probability below which the divergence does not look."""
 _PREFIX = "model."
 """Of the names of weights: the exporter wraps the model."""
-
-Pixels = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,6 @@ class Sensitivity:
     """Mean absolute difference of a probability."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What came of leaving blocks in high precision."""
-
-    graph: Graph
-    blocks: tuple[Block, ...]
-    """Those left in high precision, the worst first."""
-    passed: bool
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Their nodes: a recipe's `keep` for the same graph from a new calibration."""
-        return tuple(node for block in self.blocks for node in block.nodes)
-
-
 def blocks(graph: Graph, quantised_graph: Graph) -> tuple[Block, ...]:
     """The blocks of the FP32 `graph` that hold quantised nodes of `quantised_graph`, in the model's order."""
     import onnx
@@ -85,8 +69,8 @@ def blocks(graph: Graph, quantised_graph: Graph) -> tuple[Block, ...]:
     return tuple(Block(name, tuple(nodes[name])) for name in sorted(nodes, key=lambda name: order[name]))
 
 
-def measure(
-    quantised_graph: Graph, parts: Sequence[Block], pixels: Pixels, answers: Probabilities, folder: Path
+def rank_blocks(
+    quantised_graph: Graph, parts: Sequence[Block], pixels: Pixels, wanted: Probabilities, folder: Path
 ) -> tuple[Sensitivity, ...]:
     """How much each of `parts` hurts alone, the worst first.
 
@@ -94,30 +78,52 @@ def measure(
         quantised_graph: The finished graph.
         parts: Its blocks.
         pixels: uint8 `[pictures, height, width, 3]`.
-        answers: What the FP32 graph answers to them, float32 `[pictures, classes]`.
+        wanted: What the FP32 graph answers to them, float32 `[pictures, classes]`.
         folder: For graphs that are gone when this returns.
 
     Raises:
-        PrecisionError: ONNX Runtime cannot run a graph.
+        InvalidOutputError: ONNX Runtime cannot run a graph.
     """
     everything = {node for part in parts for node in part.nodes}
     found = []
     for part in parts:
         with tempfile.TemporaryDirectory(prefix=".sensitivity-", dir=folder) as scratch:
-            alone, twin = Path(scratch, "alone"), Path(scratch, "twin")
-            alone.mkdir()
-            twin.mkdir()
-            only = exact(strip(quantised_graph, everything - set(part.nodes), alone), twin)
-            found.append(_compare(part, _answers(only, pixels), answers))
+            alone = strip(quantised_graph, everything - set(part.nodes), Path(scratch))
+            found.append(_compare(part, answers(open_as_compiled(alone), pixels, _BATCH), wanted))
     return tuple(sorted(found, key=lambda one: one.divergence, reverse=True))
+
+
+def keep_blocks(
+    fp32: Graph, quantised_graph: Graph, passes: Callable[[Graph], bool], pixels: Pixels, folder: Path
+) -> tuple[tuple[str, ...], ...]:
+    """Write `quantised_graph` into `folder`, with as many blocks in high precision as it takes until it `passes`.
+
+    Gives the sensitivity of the blocks on the first of `pixels` as a table, its head first; nothing where the graph
+    passes as it is.
+
+    Raises:
+        PrecisionError: there is nothing to leave out, or a graph is not valid.
+        InvalidOutputError: ONNX Runtime cannot run a graph.
+    """
+    ranked: tuple[Sensitivity, ...] = ()
+    with tempfile.TemporaryDirectory(prefix=".blocks-", dir=folder) as scratch:
+        result = quantised_graph
+        if not passes(quantised_graph):
+            some = pixels[:_RANKED_BY]
+            wanted = answers(open_graph(fp32.path), some)
+            ranked = rank_blocks(quantised_graph, blocks(fp32, quantised_graph), some, wanted, Path(scratch))
+            result = keep_until(passes, quantised_graph, ranked, Path(scratch))
+        for file in result.files:
+            shutil.copyfile(file, folder / file.name)
+    return sensitivity_table(ranked) if ranked else ()
 
 
 def keep_until(
     passes: Callable[[Graph], bool], quantised_graph: Graph, ranked: Sequence[Sensitivity], folder: Path
-) -> Kept:
+) -> Graph:
     """Leave the worst block of `quantised_graph` in high precision, then the worst two, until a graph `passes`.
 
-    Each graph is written to `folder` over the one before it; the last one stays.
+    Each graph is written to `folder` over the one before it; the last one stays, whether it passes or not.
 
     Raises:
         PrecisionError: a graph is not valid.
@@ -128,13 +134,12 @@ def keep_until(
     for count in range(1, len(worst) + 1):
         graph = strip(quantised_graph, {node for block in worst[:count] for node in block.nodes}, folder)
         check_like(graph, quantised_graph)
-        passed = passes(graph)
-        if passed:
+        if passes(graph):
             break
-    return Kept(graph, tuple(worst[:count]), passed)
+    return graph
 
 
-def table(ranked: Sequence[Sensitivity]) -> tuple[tuple[str, str, str, str], ...]:
+def sensitivity_table(ranked: Sequence[Sensitivity]) -> tuple[tuple[str, str, str, str], ...]:
     """Rows for the report, the head first."""
     return (
         ("block", "agreement", "divergence", "mean difference"),
@@ -151,10 +156,7 @@ def _blocks_of_nodes(proto: Any) -> dict[str, str]:
     """
     often = Counter(name for node in proto.graph.node for name in set(node.input))
     weights = {tensor.name for tensor in proto.graph.initializer if often[tensor.name] == 1}
-    readers: dict[str, list[Any]] = {}
-    for node in proto.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(proto)
     block_of: dict[str, str] = {}
     current = "input"
     for node in proto.graph.node:
@@ -180,21 +182,6 @@ def _block(weight: str) -> str | None:
         elif not (index + 1 < len(modules) and modules[index + 1].isdigit()):
             break
     return ".".join(modules[: max(end, 1)])
-
-
-def _answers(graph: Graph, pixels: Pixels) -> Probabilities:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # See `qdq.exact`.
-    options.intra_op_num_threads = available_cpus()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
-        batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
-        return np.concatenate([session.run([OUTPUT], {INPUT: batch})[0] for batch in batches])
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise PrecisionError(f"ONNX Runtime {onnxruntime.__version__} cannot run the graph: {error}") from error
 
 
 def _compare(block: Block, found: Probabilities, wanted: Probabilities) -> Sensitivity:

@@ -3,16 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from build_engines.errors import InvalidOutputError
+from build_engines.values import Classes, Probabilities, check_probabilities
 
-_SUM_TOLERANCE = 0.01
-"""Of a row's sum: 1000 probabilities rounded to FP16 sum to within 0.0005 of 1."""
 _TOP = 5
-
-Probabilities = npt.NDArray[np.float32]
-Targets = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Accuracy:
         return 100 * (self.labelled.lost - self.labelled.gained) / self.pictures if self.labelled else None
 
 
-def compare(reference: Probabilities, answers: Probabilities, targets: Targets | None) -> Accuracy:
+def compare(reference: Probabilities, answers: Probabilities, targets: Classes | None) -> Accuracy:
     """The accuracy of `answers` beside that of `reference`.
 
     Args:
@@ -67,8 +62,8 @@ def compare(reference: Probabilities, answers: Probabilities, targets: Targets |
         raise InvalidOutputError(
             f"the FP32 model answers with an array of shape {list(reference.shape)}, the variant {list(answers.shape)}"
         )
-    _check("the FP32 model", reference)
-    _check("the variant", answers)
+    check_probabilities("the FP32 model", reference)
+    check_probabilities("the variant", answers)
     # float32 throughout: 50,000 pictures of 1000 classes are 200 MB as they are.
     differences = np.abs(answers - reference)
     return Accuracy(
@@ -80,22 +75,7 @@ def compare(reference: Probabilities, answers: Probabilities, targets: Targets |
     )
 
 
-def _check(who: str, rows: Probabilities) -> None:
-    broken = int((~np.isfinite(rows).all(axis=1)).sum())
-    if broken:
-        raise InvalidOutputError(
-            f"{who} answers NaN or infinity on {broken} of {len(rows)} pictures: a number left the range of its "
-            "format. Build it at a higher precision"
-        )
-    wrong = int(((np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > _SUM_TOLERANCE) | (rows < 0).any(axis=1)).sum())
-    if wrong:
-        raise InvalidOutputError(
-            f"{who} answers {wrong} of {len(rows)} pictures with numbers that are no probabilities (below 0, or their "
-            "sum is not 1): the softmax must stay in the graph, in high precision"
-        )
-
-
-def _labelled(reference: Probabilities, answers: Probabilities, targets: Targets) -> Labelled:
+def _labelled(reference: Probabilities, answers: Probabilities, targets: Classes) -> Labelled:
     ranks, reference_ranks = _ranks(answers, targets), _ranks(reference, targets)
     meaningful = answers.shape[1] > _TOP
     return Labelled(
@@ -109,9 +89,9 @@ def _labelled(reference: Probabilities, answers: Probabilities, targets: Targets
     )
 
 
-def _ranks(rows: Probabilities, targets: Targets) -> npt.NDArray[np.int64]:
+def _ranks(rows: Probabilities, targets: Classes) -> Classes:
     """How many classes each row puts before its target: the more probable ones, and equal ones of lower index."""
     wanted = np.take_along_axis(rows, targets[:, None], axis=1)
     before = np.arange(rows.shape[1])[None, :] < targets[:, None]
-    ranks: npt.NDArray[np.int64] = ((rows > wanted) | ((rows == wanted) & before)).sum(axis=1)
+    ranks: Classes = ((rows > wanted) | ((rows == wanted) & before)).sum(axis=1)
     return ranks

@@ -25,6 +25,10 @@ class Gate:
     """Over the next higher precision; the variant must be above it."""
 
 
+GATE = Gate()
+"""What builds are held to."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the gate says of a variant, in sentences for a report."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from build_engines.graph.onnxruntime_session import Pictures, Run
-from build_engines.values.precision import Precision
+from build_engines.values import Pixels, Precision, Session
 
 MIN_ROUNDS = 3
 MAX_ROUNDS = 300
@@ -25,15 +24,14 @@ leaves that out."""
 
 Clock = Callable[[], float]
 """Gives seconds from any start."""
-Images = Pictures | Callable[[int], Pictures]
-"""Pictures to take batches from, or what makes a batch of a size: uint8 `[batch, height, width, 3]`."""
 
 
 @dataclass(frozen=True)
 class Course:
     """What runners are timed over."""
 
-    images: Images
+    images: Pixels
+    """Batches are taken from these, again and again where they are fewer."""
     batches: tuple[int, ...]
     """See `batch_sizes`."""
     seconds: float = 4.0
@@ -89,7 +87,7 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
     return tuple(sorted({2**power for power in range(largest.bit_length())} | {largest}))
 
 
-def race(candidate: Run, baseline: Run, course: Course, *, against: Precision, runtime: str) -> Race:
+def race(candidate: Session, baseline: Session, course: Course, *, against: Precision, runtime: str) -> Race:
     """Time both over `course`, in rounds of one run each; who goes first alternates."""
     candidates, baselines, ratios, wins = [], [], [], []
     for batch, (ours, theirs) in _measured((candidate, baseline), course):
@@ -100,12 +98,12 @@ def race(candidate: Run, baseline: Run, course: Course, *, against: Precision, r
     return Race(against, runtime, tuple(candidates), tuple(baselines), tuple(ratios), tuple(wins))
 
 
-def time_alone(run: Run, course: Course) -> tuple[Timing, ...]:
+def time_alone(run: Session, course: Course) -> tuple[Timing, ...]:
     """Time `run` over `course`, where there is nothing to compare it with."""
     return tuple(_timing(batch, own) for batch, (own,) in _measured((run,), course))
 
 
-def _measured(runs: Sequence[Run], course: Course) -> Iterator[tuple[int, list[list[float]]]]:
+def _measured(runs: Sequence[Session], course: Course) -> Iterator[tuple[int, list[list[float]]]]:
     """Each batch size with the seconds of each run of each of `runs`, until the next would go beyond the limit."""
     end = course.clock() + course.limit
     per_picture = 0.0
@@ -118,9 +116,9 @@ def _measured(runs: Sequence[Run], course: Course) -> Iterator[tuple[int, list[l
         yield batch, times
 
 
-def _rounds(runs: Sequence[Run], course: Course, batch: int, *, warm_up: bool) -> list[list[float]]:
+def _rounds(runs: Sequence[Session], course: Course, batch: int, *, warm_up: bool) -> list[list[float]]:
     """The seconds of each run of each of `runs`, one in each round."""
-    images, seconds, clock = _batch(course.images, batch), course.seconds, course.clock
+    images, seconds, clock = course.images[np.arange(batch) % len(course.images)], course.seconds, course.clock
     start = clock()
     # The first run at a size pays for memory, and for plans that runtimes make for each size.
     while warm_up:
@@ -145,10 +143,3 @@ def _timing(batch: int, seconds: Sequence[float]) -> Timing:
         throughput=batch * len(seconds) / sum(seconds),
         runs=len(seconds),
     )
-
-
-def _batch(images: Images, size: int) -> Pictures:
-    """`size` pictures; those there are again and again where they are fewer."""
-    if callable(images):
-        return images(size)
-    return np.ascontiguousarray(images[np.arange(size) % len(images)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from build_engines.errors import CheckpointMismatchError, CheckpointUnreadableError, CheckpointUnsafeError
+from build_engines.errors import CheckpointMismatchError, CheckpointUnreadableError, CheckpointUnsafeError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,9 @@ def _read_pickle(path: Path) -> object:
             "dict alone, best with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointUnreadableError(f"{path} is not a whole checkpoint of torch.save ({_first(error)})") from error
+        raise CheckpointUnreadableError(
+            f"{path} is not a whole checkpoint of torch.save ({first_line(error)})"
+        ) from error
 
 
 def _tensors(content: object, origin: str) -> dict[str, "torch.Tensor"]:
@@ -117,7 +119,3 @@ def _tensors(content: object, origin: str) -> dict[str, "torch.Tensor"]:
 def _few(items: list[str]) -> str:
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more
-
-
-def _first(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

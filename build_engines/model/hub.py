@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
-from build_engines.errors import WeightsUnavailableError
+from build_engines.errors import WeightsUnavailableError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,10 +32,9 @@ def pretrained(name: str) -> "nn.Module":
         model: nn.Module = timm.create_model(name, pretrained=True)
     except Exception as error:
         # The hub's client, its HTTP library, torch.hub and the readers of the files each have errors of their own.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise WeightsUnavailableError(
-            f"the pretrained weights of {name} cannot be had from here ({reason}). Give them as a file with "
-            "--checkpoint FILE, or build with random ones with --no-pretrained"
+            f"the pretrained weights of {name} cannot be downloaded here ({first_line(error)}). Give them as a "
+            "file with --checkpoint FILE, or build with random ones with --no-pretrained"
         ) from error
     return model
 

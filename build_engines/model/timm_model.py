@@ -12,7 +12,6 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,13 @@ from build_engines.errors import (
     RegistrationError,
     UnknownModelError,
     UnsupportedModelError,
+    first_line,
 )
 from build_engines.model.checkpoint import Checkpoint, check_fit, read_checkpoint
 from build_engines.model.hub import pretrained
 from build_engines.model.labels import known_labels, read_labels
 from build_engines.plan import Plan
-from build_engines.values.classifier import Classifier
-from build_engines.values.graph import sha256
+from build_engines.values import Classifier, sha256
 from contract.spec import ContractError, CropMode, Interpolation, Preprocessing
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ if TYPE_CHECKING:
 
 SEED = 0
 """Of random weights, so that builds repeat."""
-_LIBRARIES = ("torch", "timm", "onnx", "onnxscript")
-"""What else decides what a plan's model becomes."""
 
 
 @dataclass(frozen=True)
-class Source:
+class TimmModel:
     """What a build starts from."""
 
     classifier: Classifier
@@ -49,7 +46,7 @@ class Source:
     provenance: Mapping[str, str]
 
 
-def load_source(plan: Plan) -> Source:
+def load_timm_model(plan: Plan) -> TimmModel:
     """The model of `plan`, with its weights.
 
     Raises:
@@ -91,7 +88,7 @@ def load_source(plan: Plan) -> Source:
     classifier = _classifier(plan.model, model, classes)
     _check_answer(plan.model, classifier)
     architecture, _, tag = str(plan.model).partition(".")
-    return Source(
+    return TimmModel(
         classifier=classifier,
         labels=labels,
         provenance={
@@ -105,8 +102,8 @@ def load_source(plan: Plan) -> Source:
     )
 
 
-def source_key(plan: Plan) -> dict[str, object]:
-    """Everything that decides what `load_source` and the exporter give, found without torch.
+def timm_model_key(plan: Plan) -> dict[str, object]:
+    """Everything in `plan` that decides what `load_timm_model` gives, found without torch.
 
     Raises:
         SourceError: a file or module that the plan names does not exist.
@@ -120,7 +117,6 @@ def source_key(plan: Plan) -> dict[str, object]:
         "checkpoint": sha256((plan.checkpoint,)) if plan.checkpoint else "",
         "labels": read_labels(plan.labels) if plan.labels else "",
         "register": [sha256((_module_file(module),)) for module in plan.register],
-        "versions": {library: version(library) for library in _LIBRARIES},
         "seed": SEED,
     }
 
@@ -161,9 +157,9 @@ def _register(module: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RegistrationError(
-            f"--register {module} cannot be imported ({reason}); name a module on PYTHONPATH or in the current folder"
+            f"--register {module} cannot be imported ({first_line(error)}); name a module on PYTHONPATH "
+            "or in the current folder"
         ) from error
 
 

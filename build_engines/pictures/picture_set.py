@@ -1,65 +1,33 @@
-"""Sets of pictures, for calibration and for evaluation: from a folder or a zip to the pixels that are served.
-
-Knows no model; `contract.pixels` makes the pixels.
-"""
+"""A set of pictures, in order of their names: chosen from, decoded, and matched with a model's labels."""
 
 import hashlib
-import io
 import itertools
-import os
 import random
 import re
-import struct
 import warnings
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
-from build_engines.errors import PicturesUnreadableError, TooFewPicturesError, UselessPicturesError
-from contract.colours import upright_rgb
+from build_engines.errors import PicturesUnreadableError
+from build_engines.pictures.decoding import decode
+from build_engines.pictures.sources import UNREADABLE, Read, Source, open_source
+from build_engines.pictures.words import PictureWords
+from build_engines.values import Classes, Pixels
 from contract.cpus import available_cpus
-from contract.pixels import draft, to_pixels
 from contract.spec import Preprocessing
-
-MINIMUM = 500
-"""Pictures that a calibration needs. About 500 do for classifiers of ImageNet, says NVIDIA's guide to TensorRT."""
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
-_FLAT_LEVELS = 4
-"""Between a channel's darkest and lightest pixel; JPEG makes no more than that of one colour."""
-_NEARLY_ALL = 0.9
-_UNREADABLE = (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, struct.error)
-"""What the standard library and Pillow raise for files that are broken, encrypted, gone or too large."""
-
-Pixels = npt.NDArray[np.uint8]
-Read = Callable[[str], bytes]
-
-
-class Source(Protocol):
-    """Where the bytes of pictures are."""
-
-    def identity(self, name: str) -> str:
-        """What tells a picture from all others, whichever root it was found from."""
-
-    def reading(self) -> AbstractContextManager[Read]:
-        """Surrounds reading; gives a function from a name to its bytes, which several threads may call."""
 
 
 @dataclass(frozen=True)
 class Targets:
     """Which class each picture shows, where that is known."""
 
-    indices: npt.NDArray[np.int64] | None
+    indices: Classes | None
     """One class index for each picture, int64 `[pictures]`."""
     words: str
     """How the folders were matched with the labels, or why they were not, for the report."""
@@ -98,6 +66,10 @@ class PictureSet:
                 digest.update(content)
         return digest.hexdigest()
 
+    def words(self, *notes: str) -> PictureWords:
+        """The set in words for a report."""
+        return PictureWords(self.origin, len(self), self.sha256, notes)
+
     def choose(self, count: int, seed: int = 0) -> "PictureSet":
         """`count` pictures by chance, as many of each class as there are; all where there are no more than `count`."""
         chance = random.Random(seed)  # noqa: S311 (nothing is secret here)
@@ -127,7 +99,7 @@ class PictureSet:
         with self.source.reading() as read, warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
             # Of odd metadata and large pictures, which are no reason to stop. The filter holds for all threads.
             warnings.simplefilter("ignore")
-            decoded = pool.map(lambda name: _decode(self._bytes(read, name), name, preprocessing), self.names)
+            decoded = pool.map(lambda name: decode(self._bytes(read, name), name, preprocessing), self.names)
             for row, picture in zip(rows, decoded, strict=True):
                 row[:] = picture
         return rows
@@ -167,7 +139,7 @@ class PictureSet:
     def _bytes(self, read: Read, name: str) -> bytes:
         try:
             return read(name)
-        except (*_UNREADABLE, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise PicturesUnreadableError(
                 f"{name} of {self.origin} cannot be read ({type(error).__name__}); replace or remove it"
             ) from error
@@ -179,134 +151,7 @@ def open_pictures(path: Path) -> PictureSet:
     Raises:
         PicturesUnreadableError: there is no such thing, it is no zip, or it holds no pictures.
     """
-    source: Source
-    archive = next((part for part in (path, *path.parents) if part.is_file()), None)
-    try:
-        if archive is not None:
-            inner = path.relative_to(archive).as_posix()
-            origin = archive.name if inner == "." else f"{archive.name}/{inner}"
-            prefix = "" if inner == "." else f"{inner}/"
-            names, source = _names_in_zip(archive, prefix), _Zip(archive, prefix)
-        elif path.is_dir():
-            # resolve() gives a name to "." and "..".
-            origin, names, source = path.resolve().name, _names_in_folder(path), _Folder(path)
-        else:
-            raise PicturesUnreadableError(
-                f"there is no {path}; name a folder of pictures, a zip, or a folder within a zip (pictures.zip/train)"
-            )
-    except _UNREADABLE as error:
-        raise PicturesUnreadableError(
-            f"{archive or path} cannot be read ({type(error).__name__}); name a folder of pictures or a zip of them"
-        ) from error
-    pictures = sorted(name for name in names if _is_picture(name))
-    if not pictures:
-        kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
-        raise PicturesUnreadableError(f"{path} holds no pictures; they end in {kinds}")
-    return PictureSet(origin, tuple(pictures), source)
-
-
-def check_calibration(pictures: PictureSet, pixels: Pixels) -> None:
-    """Demand that the ranges of a model can be learnt from `pictures`, whose `pixels` are uint8 `[N, H, W, 3]`.
-
-    Raises:
-        TooFewPicturesError: there are fewer than `MINIMUM`.
-        UselessPicturesError: nearly all are of one colour, or most are there more than once.
-    """
-    count = len(pictures)
-    if count < MINIMUM:
-        raise TooFewPicturesError(
-            f"for calibration {MINIMUM} pictures are needed, {count} are in {pictures.origin}; "
-            "add pictures like those the model will see"
-        )
-    flat = sum(int(np.ptp(picture, axis=(0, 1)).max()) <= _FLAT_LEVELS for picture in pixels)
-    if flat >= _NEARLY_ALL * count:
-        raise UselessPicturesError(
-            f"{flat} of {count} pictures in {pictures.origin} are of one flat colour, so the calibration would learn "
-            "nothing; give pictures like those the model will see"
-        )
-    sums = Counter(hashlib.sha256(picture.tobytes()).digest() for picture in pixels)
-    repeated = sum(times for times in sums.values() if times > 1)
-    if repeated > count / 2:
-        raise UselessPicturesError(
-            f"{repeated} of {count} pictures in {pictures.origin} are there more than once, only {len(sums)} differ; "
-            f"give {MINIMUM} different ones like those the model will see"
-        )
-
-
-@dataclass(frozen=True)
-class _Folder:
-    root: Path
-
-    def identity(self, name: str) -> str:
-        """See `Source.identity`."""
-        return str((self.root / name).resolve())
-
-    @contextmanager
-    def reading(self) -> Iterator[Read]:
-        """See `Source.reading`."""
-        yield lambda name: (self.root / name).read_bytes()
-
-
-@dataclass(frozen=True)
-class _Zip:
-    path: Path
-    prefix: str
-
-    def identity(self, name: str) -> str:
-        """See `Source.identity`."""
-        return f"{self.path.resolve()}/{self.prefix}{name}"
-
-    @contextmanager
-    def reading(self) -> Iterator[Read]:
-        """See `Source.reading`."""
-        try:
-            archive = zipfile.ZipFile(self.path)
-        except _UNREADABLE as error:
-            raise PicturesUnreadableError(
-                f"{self.path.name} can no longer be read ({type(error).__name__}); leave it there while a build runs"
-            ) from error
-        with archive:
-            yield lambda name: archive.read(self.prefix + name)
-
-
-def _names_in_zip(archive: Path, prefix: str) -> list[str]:
-    with zipfile.ZipFile(archive) as opened:
-        return [
-            info.filename.removeprefix(prefix)
-            for info in opened.infolist()
-            if not info.is_dir() and info.filename.startswith(prefix)
-        ]
-
-
-def _names_in_folder(root: Path) -> list[str]:
-    names: list[str] = []
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:
-            subfolders.clear()  # A link to a folder above it has no end.
-            continue
-        seen.add(place)
-        names.extend(Path(folder, file).relative_to(root).as_posix() for file in files)
-    return names
-
-
-def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    # macOS puts files of its own beside each picture: ._cat.jpg, in zips under __MACOSX.
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _decode(content: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            extent = draft(picture, preprocessing)
-            return to_pixels(upright_rgb(picture), preprocessing, extent)
-    except (*_UNREADABLE, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise PicturesUnreadableError(
-            f"{name} is no picture that Pillow can read ({type(error).__name__}); replace or remove it"
-        ) from error
+    return PictureSet(*open_source(path))
 
 
 def _plain(name: str) -> str:

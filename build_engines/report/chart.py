@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from build_engines.values.precision import Compiler, Precision
+from build_engines.values import Compiler, Precision
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +38,8 @@ _FAR = 20
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What is drawn of a variant; what is empty or None was not measured."""
+class Plot:
+    """What the chart shows of a variant; what is empty or None was not measured."""
 
     precision: Precision
     compiler: Compiler
@@ -65,14 +65,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn of a build."""
+    """What the chart shows of a build."""
 
     title: str
     measure: str
-    """What `Drawn.accuracy` is: "top-1", "agreement with FP32"."""
+    """What `Plot.accuracy` is: "top-1", "agreement with FP32"."""
     limit: float | None
     """Percent: the gate's limit, where it is the same for all variants."""
-    variants: tuple[Drawn, ...]
+    variants: tuple[Plot, ...]
 
 
 def draw(chart: Chart, path: Path) -> bool:
@@ -122,7 +122,7 @@ def compose(chart: Chart) -> "Figure | None":
     return figure
 
 
-def _accuracy_by_latency(axes: "Axes", variants: Sequence[Drawn], chart: Chart) -> None:
+def _accuracy_by_latency(axes: "Axes", variants: Sequence[Plot], chart: Chart) -> None:
     points = [(each, *_point(each)) for each in variants]
     for each, latency, accuracy in points:
         axes.plot(
@@ -150,7 +150,7 @@ def _accuracy_by_latency(axes: "Axes", variants: Sequence[Drawn], chart: Chart) 
     _dress(axes, f"Latency at batch {variants[0].latencies[0][0]}, median (ms)", _axis(chart))
 
 
-def _label(axes: "Axes", variants: Sequence[Drawn], limit: float | None) -> None:
+def _label(axes: "Axes", variants: Sequence[Plot], limit: float | None) -> None:
     """Name the points and the limit, each where it covers no point and no other name, and stays inside the panel."""
     from matplotlib.transforms import Bbox
 
@@ -197,7 +197,7 @@ def _place(
     return box(best)
 
 
-def _point(each: Drawn) -> tuple[float, float]:
+def _point(each: Plot) -> tuple[float, float]:
     """Its latency at the smallest batch, and its accuracy."""
     return each.latencies[0][1], each.accuracy or 0.0
 
@@ -206,7 +206,7 @@ def _axis(chart: Chart) -> str:
     return f"{chart.measure[0].upper()}{chart.measure[1:]} (%)"
 
 
-def _latency_by_batch(axes: "Axes", variants: Sequence[Drawn]) -> None:
+def _latency_by_batch(axes: "Axes", variants: Sequence[Plot]) -> None:
     for each in sorted(variants, key=lambda each: -each.latencies[-1][1]):
         axes.plot(
             [batch for batch, _ in each.latencies],
@@ -229,7 +229,7 @@ def _latency_by_batch(axes: "Axes", variants: Sequence[Drawn]) -> None:
     _dress(axes, "Batch size (pictures)", "Latency, median (ms)")
 
 
-def _accuracy_bars(axes: "Axes", variants: Sequence[Drawn], chart: Chart) -> None:
+def _accuracy_bars(axes: "Axes", variants: Sequence[Plot], chart: Chart) -> None:
     _bars(axes, [(each, each.name, each.accuracy or 0.0, f"{each.accuracy:.2f} %") for each in variants])
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 20))
@@ -238,7 +238,7 @@ def _accuracy_bars(axes: "Axes", variants: Sequence[Drawn], chart: Chart) -> Non
     _dress(axes, _axis(chart), "")
 
 
-def _size_bars(axes: "Axes", variants: Sequence[Drawn]) -> None:
+def _size_bars(axes: "Axes", variants: Sequence[Plot]) -> None:
     bars = [
         (each, f"{each.label}, {what}", size / 1e6, f"{size / 1e6:.1f} MB")
         for each in variants
@@ -249,7 +249,7 @@ def _size_bars(axes: "Axes", variants: Sequence[Drawn]) -> None:
     _dress(axes, "Size on disk (MB)", "")
 
 
-def _bars(axes: "Axes", bars: Sequence[tuple[Drawn, str, float, str]]) -> None:
+def _bars(axes: "Axes", bars: Sequence[tuple[Plot, str, float, str]]) -> None:
     """Horizontal bars, the first on top: of what, its name, its length, and that in words."""
     for place, (each, _, length, words) in enumerate(bars):
         axes.barh(place, length, height=0.6, color=each.fill, edgecolor=_COLOURS[each.precision], linewidth=1.4)
@@ -261,7 +261,7 @@ def _bars(axes: "Axes", bars: Sequence[tuple[Drawn, str, float, str]]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _notes(chart: Chart, placed: Sequence[Drawn]) -> str:
+def _notes(chart: Chart, placed: Sequence[Plot]) -> str:
     """What of the variants is not in the panels, or not in all of them."""
     timed = any(each.latencies for each in chart.variants)
     notes = []

@@ -1,20 +1,18 @@
-"""A running Triton that is asked to serve what was published, and is compared with what the build measured.
+"""A running Triton: what it serves, loads and answers, over gRPC. Foreign exceptions stop here, in `_errors`.
 
-Foreign exceptions stop here, in `_errors`. Changes nothing in the repository: where a version does not do, the caller
-takes it back. Triton 2.51's words and ways are pinned by tests/integration/test_running_triton.py.
+Triton 2.51's words and ways are pinned by tests/integration/test_running_triton.py.
 """
 
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.grpc.service_pb2 import (
@@ -28,8 +26,8 @@ from tritonclient.grpc.service_pb2 import (
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from build_engines.errors import LoadError
-from contract.config import CONFIG_FILE, INPUT, OUTPUT, from_pbtxt
-from contract.parameters import PREFIX
+from build_engines.values import Pixels, Probabilities
+from contract.config import INPUT, OUTPUT
 
 POLL_S = 0.2
 _LOADS_BY_ITSELF = "explicit model load / unload is not allowed"
@@ -38,21 +36,6 @@ _NOT_THERE = "failed to poll from model repository"
 _UNLOADED = "unloaded"
 _ADMIN_TIMEOUT_S = 10.0
 _CHANNEL = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-
-Pictures = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the version must answer: what the build measured on the same pictures."""
-
-    images: Pictures
-    """`[n, height, width, 3]`."""
-    probabilities: Probabilities
-    """`[n, classes]`."""
-    tolerance: float
-    """Largest difference of a probability."""
 
 
 @dataclass(frozen=True)
@@ -65,67 +48,7 @@ class Limits:
     """Bytes of a version that is compared before it is served: a message of gRPC and protobuf holds 2 GiB."""
 
 
-_LIMITS = Limits()
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A version that Triton serves and that answers as it was built to."""
-
-    version: int
-    before: tuple[int, ...]
-    """The versions that Triton served before."""
-    max_abs_diff: float
-    """Of a probability."""
-    warning: str
-    """Why clients may have had answers of the version before it was compared; empty where none had."""
-
-
-def load_and_check(url: str, folder: Path, version: int, expected: Expected, limits: Limits = _LIMITS) -> Loaded:
-    """Let the Triton at `url` (host:port of its gRPC service) serve the published `version` of the entry `folder`.
-
-    In explicit mode the version is first loaded under another name, from its bytes, and compared; until then clients
-    are served what they were before. Both versions under the entry's name would not do: Triton answers those who name
-    none with the newer, unproven one, and runs the older one by the newer one's configuration. A Triton that polls has
-    loaded the version by itself: it is waited for, and compared then.
-
-    Raises:
-        LoadError: Triton is not there, does not load the version, or answers otherwise. In explicit mode it serves
-            what it served before.
-    """
-    config = _own_config(folder, version)
-    with _Triton(url, limits) as triton:
-        before = triton.serving(folder.name)
-        asked = triton.loads_when_asked()
-        warning = "this Triton loads by itself, so clients had answers of the version before they were compared"
-        if asked:
-            warning = _try_out(triton, folder / str(version), config, expected, limits)
-            triton.load(folder.name)
-        triton.expect(folder, version, config, wait=not asked)
-        try:
-            difference = _compare(triton.infer(folder.name, version, config, expected.images), expected, version)
-        except LoadError:
-            if asked:
-                triton.put_back(folder.name, before)
-            raise
-    return Loaded(version, tuple(sorted(before)), difference, warning)
-
-
-def load(url: str, folder: Path, version: int, limits: Limits = _LIMITS) -> None:
-    """Let the Triton at `url` serve `version` of the entry `folder`, which is what its configuration names: a rollback.
-
-    Raises:
-        LoadError: Triton is not there, or does not load the version; it then serves what it served before.
-    """
-    config = _own_config(folder, version)
-    with _Triton(url, limits) as triton:
-        asked = triton.loads_when_asked()
-        if asked:
-            triton.load(folder.name)
-        triton.expect(folder, version, config, wait=not asked)
-
-
-class _Triton:
+class RunningTriton:
     """The gRPC service of a running Triton. Every method raises only `LoadError`s."""
 
     def __init__(self, url: str, limits: Limits) -> None:
@@ -134,7 +57,7 @@ class _Triton:
         self._channel = grpc.insecure_channel(url, options=_CHANNEL)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
-    def __enter__(self) -> "_Triton":
+    def __enter__(self) -> "RunningTriton":
         try:
             self._stub.ServerLive(ServerLiveRequest(), timeout=min(_ADMIN_TIMEOUT_S, self._timeout_s))
         except grpc.RpcError as error:
@@ -154,7 +77,7 @@ class _Triton:
         """Whether it is in explicit mode. Asks it to unload what it cannot have, which changes nothing."""
         try:
             self._stub.RepositoryModelUnload(
-                RepositoryModelUnloadRequest(model_name=_passing_name("nothing")), timeout=_ADMIN_TIMEOUT_S
+                RepositoryModelUnloadRequest(model_name=passing_name("nothing")), timeout=_ADMIN_TIMEOUT_S
             )
         except grpc.RpcError as error:
             if _LOADS_BY_ITSELF in error.details():
@@ -214,7 +137,7 @@ class _Triton:
                 )
             time.sleep(POLL_S)
 
-    def infer(self, name: str, version: int, config: ModelConfig, images: Pictures) -> Probabilities:
+    def infer(self, name: str, version: int, config: ModelConfig, images: Pixels) -> Probabilities:
         """Probabilities `[n, classes]` of `images`, in batches of what the entry takes."""
         rows = max(1, config.max_batch_size)
         with self._errors(f"answer by version {version} of {name}"):
@@ -222,7 +145,7 @@ class _Triton:
                 [self._infer(name, version, images[start : start + rows]) for start in range(0, len(images), rows)]
             )
 
-    def _infer(self, name: str, version: int, images: Pictures) -> Probabilities:
+    def _infer(self, name: str, version: int, images: Pixels) -> Probabilities:
         request = ModelInferRequest(model_name=name, model_version=str(version))
         request.inputs.add(name=INPUT, datatype="UINT8", shape=images.shape)
         request.outputs.add(name=OUTPUT)
@@ -259,71 +182,12 @@ class _Triton:
         return LoadError(f"the Triton at {self._url} did not {doing}: {said}; {fix}")
 
 
-def _try_out(triton: _Triton, folder: Path, config: ModelConfig, expected: Expected, limits: Limits) -> str:
-    """Compare the version in `folder` under a name that nobody asks for; say so where it is too large for that."""
-    version = int(folder.name)
-    files = [file for file in folder.iterdir() if file.is_file() and file.name != CONFIG_FILE]
-    size = sum(file.stat().st_size for file in files)
-    if size > limits.upload:
-        return (
-            f"{size / 1e9:.1f} GB are more than a request to Triton can carry, so clients had answers of the version "
-            "before they were compared"
-        )
-    alone = ModelConfig()
-    alone.CopyFrom(config)
-    alone.name = _passing_name(folder.parent.name)
-    alone.version_policy.specific.versions[:] = [version]
-    # Not an entry of ours, so that no gateway offers it.
-    for key in [key for key in alone.parameters if key.startswith(PREFIX)]:
-        del alone.parameters[key]
-    for output in alone.output:
-        output.ClearField("label_filename")
-    try:
-        triton.load(alone.name, alone, {f"{version}/{file.name}": file for file in files})
-        _compare(triton.infer(alone.name, version, config, expected.images), expected, version)
-    finally:
-        with suppress(LoadError):
-            triton.unload(alone.name)
-    return ""
-
-
-def _compare(found: Probabilities, expected: Expected, version: int) -> float:
-    """The largest difference of a probability.
-
-    Raises:
-        LoadError: it is too large, or the answers are no probabilities.
-    """
-    wanted = expected.probabilities
-    fix = "its runtime is not the one that the build measured; build with that Triton's versions"
-    if found.shape != wanted.shape:
-        raise LoadError(
-            f"Triton answers {list(found.shape)} by version {version}, expected {list(wanted.shape)}; {fix}"
-        )
-    if not np.isfinite(found).all():
-        raise LoadError(f"Triton answers NaN or infinity by version {version}; {fix}")
-    difference = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0))
-    if difference > expected.tolerance:
-        same = int((found.argmax(axis=1) == wanted.argmax(axis=1)).sum())
-        raise LoadError(
-            f"Triton answers otherwise by version {version} than was measured: probabilities differ by up to "
-            f"{difference:.1e} (allowed {expected.tolerance:.0e}), top-1 agrees on {same} of {len(wanted)}; {fix}"
-        )
-    return difference
-
-
-def _own_config(folder: Path, version: int) -> ModelConfig:
-    try:
-        return from_pbtxt((folder / str(version) / CONFIG_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(f"version {version} of {folder} is not there, or has no {CONFIG_FILE} of its own") from None
-
-
 def _same(served: ModelConfig, published: ModelConfig) -> bool:
     """Whether Triton serves what was published, by its provenance: date, hashes."""
     return all(served.parameters[key] == value for key, value in published.parameters.items())
 
 
-def _passing_name(name: str) -> str:
+def passing_name(name: str) -> str:
     """A name that is used once: asked to load what it has under a name already, Triton may keep the old bytes."""
     return f"{name}.check-{secrets.token_hex(4)}"
 

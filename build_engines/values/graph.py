@@ -1,9 +1,12 @@
-"""The value that the steps hand on: an ONNX graph on disk."""
+"""An ONNX graph on disk."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+SINGLE_FILE_LIMIT = 2_000_000_000
+"""Bytes of weights above which they go beside the graph: protobuf's limit is 2 GiB, the graph included."""
 
 
 @dataclass(frozen=True)
@@ -15,23 +18,14 @@ class Graph:
     """The graph, and the file of its weights where they are beside it."""
     size: int
     """Bytes of all files."""
-    nodes: int
     sha256: str
     """Over all files."""
 
 
 def describe(path: Path) -> Graph:
     """The graph at `path`, whose weights may lie beside it under a name that starts with its own."""
-    import onnx  # noqa: PLC0415 (`build-engines --help` does not wait for it)
-
     files = tuple(sorted(path.parent.glob(f"{path.name}*")))
-    return Graph(
-        path=path,
-        files=files,
-        size=sum(file.stat().st_size for file in files),
-        nodes=len(onnx.load(str(path), load_external_data=False).graph.node),
-        sha256=sha256(files),
-    )
+    return Graph(path=path, files=files, size=sum(file.stat().st_size for file in files), sha256=sha256(files))
 
 
 def sha256(files: Sequence[Path]) -> str:

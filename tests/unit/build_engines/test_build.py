@@ -1,22 +1,25 @@
 """A whole build, a second one that finds it done, and what a failed one leaves: nothing."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from build_engines import build as builder
+from build_engines import build as orchestrator
 from build_engines.build import build, foresee
 from build_engines.errors import ClassesMismatchError, NotOursError
 from build_engines.plan import Plan
-from build_engines.report.page import Outcome, from_json
-from build_engines.values.precision import Precision
+from build_engines.report import Report
+from build_engines.results import Outcome
+from build_engines.values import Precision
 from contract.config import from_pbtxt, read_config
 from tests.unit.build_engines.conftest import Silent
 
 
 def test_the_orchestrator_fits_on_two_screens() -> None:
-    assert len(Path(builder.__file__).read_text().splitlines()) <= 130
+    assert len(Path(orchestrator.__file__).read_text().splitlines()) <= 130
 
 
 def test_a_published_entry_reads_back_as_it_was_built(small: Plan) -> None:
@@ -32,11 +35,13 @@ def test_a_published_entry_reads_back_as_it_was_built(small: Plan) -> None:
     assert entry.max_batch_size == 4
     assert entry.build["accuracy.top1"] == "87.10"
     assert entry.build["parity.batches"] == "1,2,4"
-    assert entry.build["onnx_sha256"] == variant.files["model.onnx"]
+    assert variant.measured is not None
+    assert entry.build["onnx_sha256"] == variant.measured.files["model.onnx"]
     assert (folder / "labels.txt").read_text().splitlines() == ["cat", "dog"]
-    assert (folder / "1" / "model.onnx").stat().st_size == variant.graph_size
-    assert from_json((small.reports / "linear_8" / "report.json").read_text()) == report
-    assert (folder / "1" / "report.md").read_text().startswith("#")
+    assert (folder / "1" / "model.onnx").stat().st_size == variant.measured.graph_size
+    assert TypeAdapter(Report).validate_json((small.reports / "linear_8" / "report.json").read_text()) == report
+    assert "**published** as version 1\n" in (folder / "1" / "report.md").read_text()
+    assert json.loads((folder / "1" / "report.json").read_text())["variants"][0]["published"]["version"] == 1
 
 
 def test_a_second_build_finds_everything_done(small: Plan) -> None:

@@ -83,9 +83,9 @@ def test_what_is_published_is_listed_rolled_back_and_pruned(
     capsys.readouterr()
     assert "version 2 of 1, 2" in said("list")
     assert "uint8 [batch, 8, 8, 3], batches up to 4" in said("inspect", "linear_8")
-    assert "version 1 is served now, before it was 2" in said("rollback", "linear_8")
+    assert "serves version 1, before it was 2" in said("rollback", "linear_8")
     assert "no version is old enough" in said("prune", "linear_8", "--keep", "1")
-    assert "version 2 is served now" in said("rollback", "linear_8", "--to", "2")
+    assert "serves version 2, before it was 1" in said("rollback", "linear_8", "--to", "2")
     assert "versions gone: 1" in said("prune", "--keep", "1")
     assert main(["inspect", "nothing", "--repository", str(small.repository)]) == 2
     assert "[unknown_entry]" in capsys.readouterr().err

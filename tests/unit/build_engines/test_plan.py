@@ -7,7 +7,7 @@ import pytest
 
 from build_engines.errors import PlanError
 from build_engines.plan import Plan
-from build_engines.values.precision import Precision
+from build_engines.values import Precision
 
 HERE = Path()
 

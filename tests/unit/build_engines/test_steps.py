@@ -15,11 +15,11 @@ from PIL import Image
 
 from build_engines.build import build
 from build_engines.cli import main
-from build_engines.graph import conversion as precision
-from build_engines.graph.parity import pictures
+from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
-from build_engines.report.page import Outcome, Report, VariantReport
-from build_engines.values.precision import Compiler, Precision
+from build_engines.report import Report
+from build_engines.results import Outcome, Result
+from build_engines.values import Compiler, Precision
 from contract.config import from_pbtxt
 from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import Silent
@@ -46,7 +46,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan with 560 pictures in a zip, and in its cache all that FP32 takes."""
     folder = tmp_path_factory.mktemp("started")
     with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
-        for number, pixels in enumerate(pictures(1120, Preprocessing(32, 32, 1.0))[::2]):
+        for number, pixels in enumerate(made_pictures(1120, Preprocessing(32, 32, 1.0))[::2]):
             content = BytesIO()
             Image.fromarray(pixels).save(content, "PNG")
             archive.writestr(f"{number:04}.png", content.getvalue())
@@ -68,7 +68,7 @@ def in_folder(plan: Plan, folder: Path) -> Plan:
     return dataclasses.replace(plan, repository=folder / "models", cache=folder / "cache", reports=folder / "reports")
 
 
-def variant(report: Report, wanted: Precision) -> VariantReport:
+def variant(report: Report, wanted: Precision) -> Result:
     return next(each for each in report.variants if each.precision is wanted)
 
 
@@ -119,7 +119,7 @@ def test_a_sabotaged_calibration_is_refused(plan: Plan) -> None:
     int8 = variant(report, Precision.INT8)
     assert int8.outcome is Outcome.REFUSED
     assert int8.verdict is not None
-    assert "Top-1 is FP32's on" in int8.reason
+    assert "top-1 is FP32's on" in int8.reason
     assert not (plan.repository / "nano_int8").exists()
     assert int8.reason in (plan.reports / "nano" / "report.md").read_text()
 
@@ -150,22 +150,22 @@ def test_blocks_that_hurt_stay_in_high_precision_until_the_gate_passes(plan: Pla
     assert int8.outcome is Outcome.PUBLISHED
     assert int8.accuracy is not None
     assert int8.accuracy.agreement >= 0.98
-    assert int8.sensitivity is not None
-    kept = [row[-1] for row in int8.sensitivity.rows]
+    assert int8.measured is not None
+    assert int8.measured.sensitivity is not None
+    kept = [row[-1] for row in int8.measured.sensitivity.rows]
     assert len(kept) > 1
     page = (plan.reports / "nano" / "report.md").read_text()
-    assert all(column in page for column in int8.sensitivity.columns)
+    assert all(column in page for column in int8.measured.sensitivity.columns)
 
 
-def test_of_a_changed_recipe_only_that_precision_is_made_anew(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_changed_recipe_only_that_precision_is_made_anew(plan: Plan) -> None:
     plan = dataclasses.replace(plan, precisions=(Precision.FP32, Precision.FP16, Precision.INT8), compiler=Compiler.RTX)
     build(plan, Silent())
     again = Silent()
     build(plan, again)
     assert again.steps == []
-    monkeypatch.setitem(precision.RECIPE_VERSION, Precision.INT8, 999)
     changed = Silent()
-    report = build(plan, changed)
+    report = build(dataclasses.replace(plan, calibration_method="entropy"), changed)
     assert changed.steps[0] == "int8 graph"
     assert {step.partition(" ")[0] for step in changed.steps} == {"int8"}
     assert [each.outcome for each in report.variants[:2]] == [Outcome.UNCHANGED] * 2
@@ -189,6 +189,7 @@ def test_engines_are_compiled_published_and_stamped(plan: Plan) -> None:
     report = build(plan, Silent())
     fp16 = variant(report, Precision.FP16)
     assert fp16.outcome is Outcome.PUBLISHED
+    assert fp16.measured is not None
     assert fp16.accuracy is not None
     assert fp16.accuracy.agreement >= 0.98
     assert fp16.verdict is not None
@@ -198,7 +199,7 @@ def test_engines_are_compiled_published_and_stamped(plan: Plan) -> None:
     assert config.platform == "tensorrt_plan"
     assert config.instance_group[0].kind == config.instance_group[0].KIND_GPU
     assert config.optimization.cuda.graphs
-    assert (folder / "1" / "model.plan").stat().st_size == fp16.engine_size
+    assert (folder / "1" / "model.plan").stat().st_size == fp16.measured.engine_size
     assert config.parameters["build.engine.compiler"].string_value == "rtx"
     assert config.parameters["build.precision"].string_value == "fp16"
 

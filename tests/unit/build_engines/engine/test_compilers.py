@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from build_engines.engine.compilers import ANY_RTX, Gpu, Library, Log, gpus, load_compiler, one_line, why_not
+from build_engines.engine.compilers import ANY_RTX, Library, Log, library_line, load_compiler, why_not
 from build_engines.errors import CompileError, CompilerMissingError
-from build_engines.nvidia_releases import CONTAINERS, container_with
-from build_engines.values.precision import Compiler
+from build_engines.machine import Gpu
+from build_engines.values import Compiler
 
 H200 = Gpu("NVIDIA H200", (9, 0), 139 << 30, "580.1")
 
@@ -68,7 +68,7 @@ def test_a_library_that_does_not_load_says_what_it_lacks(tmp_path: Path) -> None
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from build_engines.engine.compilers import load_compiler\n"
-        "from build_engines.values.precision import Compiler\n"
+        "from build_engines.values import Compiler\n"
         "load_compiler(Compiler.RTX)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -126,12 +126,12 @@ def test_the_first_error_is_told_and_internal_ones_only_where_there_is_no_other(
 
 def test_foreign_exceptions_become_ours_and_others_pass(rtx: Library) -> None:
     with (
-        pytest.raises(CompileError, match=r"TensorRT for RTX .* cannot work: a b\. Mend it$"),
-        rtx.errors_as(CompileError, "cannot work", "Mend it"),
+        pytest.raises(CompileError, match=r"TensorRT for RTX .* cannot work: a b\. Repair it$"),
+        rtx.errors_as(CompileError, "cannot work", "Repair it"),
     ):
         raise ValueError("a\nb.")
     for ours in (CompilerMissingError("as it is"), OSError(28, "No space left on device")):
-        with pytest.raises(type(ours)) as caught, rtx.errors_as(CompileError, "cannot work", "Mend it"):
+        with pytest.raises(type(ours)) as caught, rtx.errors_as(CompileError, "cannot work", "Repair it"):
             raise ours
         assert caught.value is ours
 
@@ -149,20 +149,4 @@ def test_foreign_exceptions_become_ours_and_others_pass(rtx: Library) -> None:
     ],
 )
 def test_a_message_is_one_line_without_places_in_the_librarys_sources(message: str, words: str) -> None:
-    assert one_line(message) == words
-
-
-def test_gpus_are_those_that_the_driver_shows() -> None:
-    for gpu in gpus():
-        assert gpu.name
-        assert gpu.capability >= (3, 0)
-        assert gpu.memory > 1 << 28
-        assert gpu.driver
-
-
-def test_the_newest_container_is_first_and_a_version_finds_its_own() -> None:
-    assert list(CONTAINERS) == sorted(CONTAINERS, reverse=True)
-    for release, container in CONTAINERS.items():
-        assert container.tag == f"{release}-py3"
-        assert container_with(container.tensorrt) is container
-    assert container_with("11.2.1") is None
+    assert library_line(message) == words

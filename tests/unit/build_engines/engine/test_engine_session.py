@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.engine.compilers import gpus, load_compiler
+from build_engines.engine.compilers import load_compiler
 from build_engines.engine.engine import Profile, compile_engine
 from build_engines.engine.engine_session import open_engine
 from build_engines.errors import CompileError, CompilerMissingError
-from build_engines.values.graph import describe
-from build_engines.values.precision import Compiler
+from build_engines.machine import gpus
+from build_engines.values import Compiler, describe
 
 BUNDLED = Path(__file__).parents[4] / "model_repository" / "cifar10_vit" / "1" / "model.onnx"
 

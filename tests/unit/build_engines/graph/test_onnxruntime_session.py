@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from build_engines.errors import InvalidOutputError
-from build_engines.graph.onnxruntime_session import Pictures, Probabilities, answers, open_graph
+from build_engines.graph.onnxruntime_session import open_graph
+from build_engines.values import Pixels, Probabilities, answers
 from contract.cpus import available_cpus
 
 CLASSES = 3
@@ -40,7 +41,7 @@ def linear(tmp_path: Path) -> Path:
     return path
 
 
-def some(count: int) -> Pictures:
+def some(count: int) -> Pixels:
     return np.random.default_rng(count).integers(0, 256, (count, 2, 2, 3), dtype=np.uint8)
 
 
@@ -94,10 +95,12 @@ def test_pictures_that_do_not_fit_are_refused(linear: Path) -> None:
 
 
 class Half:
-    """A `Run` that loses pictures."""
+    """A `Session` that loses pictures."""
 
-    def run(self, images: Pictures) -> Probabilities:
-        """See `Run.run`."""
+    runtime = "half"
+
+    def run(self, images: Pixels) -> Probabilities:
+        """See `Session.run`."""
         return np.zeros((len(images) // 2, CLASSES), np.float32)
 
 

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from build_engines.errors import PrecisionError
-from build_engines.graph.qdq import check_like, exact, quantised, save, strip
-from build_engines.values.graph import Graph
+from build_engines.graph.qdq import check_like, exact_twin, quantised, save_graph, strip
+from build_engines.values import Graph
 from tests.unit.build_engines.graph.converted import answers
 
 SCALE = 0.37
@@ -60,7 +60,7 @@ def graph_of(folder: Path, before: str = "fp32", after: str = "fp32", weights: b
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
         value_info=[helper.make_tensor_value_info("x_dq", TYPES[after], shape)],
     )
-    return save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), folder)
+    return save_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), folder)
 
 
 def rounded(values: npt.NDArray[Any], scale: float) -> npt.NDArray[np.float64]:
@@ -87,7 +87,7 @@ def test_a_stripped_node_reads_what_was_not_quantised_and_the_others_do_not(
     one = strip(graph, {"multiply"}, tmp_path / "one")
     onnx.checker.check_model(one.path, full_check=True)
     assert quantised(onnx.load(one.path)) == ("add",)
-    found = answers(exact(one, tmp_path / "twin"), PICTURE)
+    found = answers(exact_twin(one, tmp_path / "twin"), PICTURE)
     assert np.allclose(found, X * W + rounded(X, SCALE), rtol=2e-3)
     assert not np.allclose(found, rounded(X, SCALE) * W + rounded(X, SCALE), rtol=2e-3)
 
@@ -109,7 +109,7 @@ def test_the_graph_itself_is_left_alone(tmp_path: Path) -> None:
     content = graph.path.read_bytes()
     (tmp_path / "one").mkdir()
     strip(graph, {"multiply"}, tmp_path / "one")
-    exact(graph, tmp_path / "one")
+    exact_twin(graph, tmp_path / "one")
     assert graph.path.read_bytes() == content
 
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_widened_is_refused(tmp_path: Path) -> None:
 def test_the_twin_rounds(tmp_path: Path, before: str) -> None:
     graph = graph_of(tmp_path / "graph", before, before)
     (tmp_path / "twin").mkdir()
-    twin = exact(graph, tmp_path / "twin")
+    twin = exact_twin(graph, tmp_path / "twin")
     onnx.checker.check_model(twin.path, full_check=True)
     check_like(twin, graph)
     assert np.allclose(answers(twin, PICTURE), rounded(X, SCALE) * rounded(W, 0.01) + rounded(X, SCALE), rtol=2e-3)
@@ -152,7 +152,7 @@ def test_weights_too_large_for_one_file_go_beside_it(tmp_path: Path) -> None:
     proto.graph.initializer.append(numpy_helper.from_array(weights, "large"))
     proto.graph.node.insert(1, helper.make_node("Identity", ["large"], ["unused"], name="unused"))
     for _ in range(2):
-        saved = save(proto, tmp_path, single_file_limit=1000)
+        saved = save_graph(proto, tmp_path, single_file_limit=1000)
         assert [file.name for file in saved.files] == ["model.onnx", "model.onnx.data"]
         assert 4000 <= saved.files[1].stat().st_size < 8000
         assert np.array_equal(numpy_helper.to_array(onnx.load(saved.path).graph.initializer[-1]), weights)
@@ -185,7 +185,7 @@ def test_a_graph_with_other_ends_is_refused(tmp_path: Path, change: str, message
         case "not first":
             proto.graph.node.insert(0, helper.make_node("Identity", ["w"], ["unused"]))
     (tmp_path / "other").mkdir()
-    other = save(proto, tmp_path / "other")
+    other = save_graph(proto, tmp_path / "other")
     with pytest.raises(PrecisionError, match=message):
         check_like(other, graph)
     check_like(graph, graph)

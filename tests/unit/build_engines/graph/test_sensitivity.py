@@ -1,4 +1,4 @@
-"""Blocks are found by name, the one that hurts is found by measuring, and leaving it out mends the graph."""
+"""Blocks are found by name, the one that hurts is found by measuring, and leaving it out repairs the graph."""
 
 import itertools
 import os
@@ -12,10 +12,17 @@ from onnx import helper, numpy_helper
 
 from build_engines.errors import PrecisionError
 from build_engines.graph.conversion import Recipe, convert
-from build_engines.graph.qdq import exact, quantised, save
-from build_engines.graph.sensitivity import Block, Sensitivity, blocks, keep_until, measure, table
-from build_engines.values.graph import Graph, describe
-from build_engines.values.precision import Precision
+from build_engines.graph.qdq import exact_twin, quantised, save_graph
+from build_engines.graph.sensitivity import (
+    Block,
+    Sensitivity,
+    blocks,
+    keep_blocks,
+    keep_until,
+    rank_blocks,
+    sensitivity_table,
+)
+from build_engines.values import Graph, Precision, describe
 from tests.unit.build_engines.graph.converted import BUNDLED, PIXELS, answers, bundled, sabotaged
 
 WANTED = answers(bundled(), PIXELS)
@@ -38,7 +45,7 @@ def broken(engine: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Gra
 def agreement(graph: Graph, folder: Path) -> float:
     twin = folder / "twin"
     twin.mkdir(exist_ok=True)
-    return float((answers(exact(graph, twin), PIXELS).argmax(axis=1) == WANTED.argmax(axis=1)).mean())
+    return float((answers(exact_twin(graph, twin), PIXELS).argmax(axis=1) == WANTED.argmax(axis=1)).mean())
 
 
 def test_the_blocks_of_a_transformer(engine: Graph) -> None:
@@ -70,7 +77,7 @@ def one_by_one(names: Iterable[str], folder: Path, ops: Iterable[str] = itertool
         for name in (*dict.fromkeys(names), "s"):
             proto.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), name))
         (folder / kind).mkdir()
-        graphs.append(save(proto, folder / kind))
+        graphs.append(save_graph(proto, folder / kind))
     return graphs[0], graphs[1]
 
 
@@ -114,7 +121,7 @@ def test_graphs_that_do_not_belong_together_are_refused(tmp_path: Path, engine: 
 def test_the_sabotaged_block_ranks_first_and_is_kept(broken: tuple[Graph, Block], tmp_path: Path) -> None:
     graph, culprit = broken
     assert agreement(graph, tmp_path) < 0.97
-    ranked = measure(graph, blocks(bundled(), graph), PIXELS, WANTED, tmp_path)
+    ranked = rank_blocks(graph, blocks(bundled(), graph), PIXELS, WANTED, tmp_path)
     assert ranked[0].block == culprit
     assert ranked[0].divergence > 10 * ranked[1].divergence
     assert [one.divergence for one in ranked] == sorted((one.divergence for one in ranked), reverse=True)
@@ -123,10 +130,9 @@ def test_the_sabotaged_block_ranks_first_and_is_kept(broken: tuple[Graph, Block]
 
     (tmp_path / "kept").mkdir()
     kept = keep_until(lambda each: agreement(each, tmp_path) >= 0.97, graph, ranked, tmp_path / "kept")
-    assert kept.passed
-    assert kept.blocks == (culprit,)
-    assert kept.graph == describe(tmp_path / "kept" / "model.onnx")
-    left = quantised(onnx.load(kept.graph.path))
+    assert agreement(kept, tmp_path) >= 0.97
+    assert kept == describe(tmp_path / "kept" / "model.onnx")
+    left = quantised(onnx.load(kept.path))
     assert left
     assert not set(left).intersection(culprit.nodes)
 
@@ -144,19 +150,23 @@ def test_blocks_are_kept_one_more_at_a_time_until_none_is_left(broken: tuple[Gra
     kept = keep_until(never, graph, ranked, tmp_path)
     sizes = [len(part.nodes) for part in parts]
     assert tried == [sum(sizes[:count]) for count in range(len(sizes) - 1, -1, -1)]
-    assert not kept.passed
-    assert kept.blocks == tuple(reversed(parts))
-    assert agreement(kept.graph, tmp_path) > 0.97
+    assert agreement(kept, tmp_path) > 0.97
 
 
-def test_what_is_kept_is_a_recipe(broken: tuple[Graph, Block], engine: Graph, tmp_path: Path) -> None:
-    _, culprit = broken
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "again").mkdir()
-    kept = keep_until(lambda _: True, engine, [Sensitivity(culprit, 1.0, 0.0, 0.0)], tmp_path / "kept")
-    recipe = Recipe(Precision.INT8, for_engine=True, method="max", keep=kept.nodes)
-    again = convert(bundled(), recipe, PIXELS[:8], tmp_path / "again")
-    assert set(quantised(onnx.load(again.path))) == set(quantised(onnx.load(kept.graph.path)))
+def test_a_graph_that_passes_is_left_as_it_is(engine: Graph, tmp_path: Path) -> None:
+    assert keep_blocks(bundled(), engine, lambda _: True, PIXELS, tmp_path) == ()
+    assert describe(tmp_path / "model.onnx").sha256 == engine.sha256
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+def test_one_that_does_not_is_written_with_its_worst_block_kept(broken: tuple[Graph, Block], tmp_path: Path) -> None:
+    graph, culprit = broken
+    answer = iter((False, True))
+    rows = keep_blocks(bundled(), graph, lambda _: next(answer), PIXELS, tmp_path)
+    assert [row[0] for row in rows[:2]] == ["block", culprit.name]
+    left = quantised(onnx.load(tmp_path / "model.onnx"))
+    assert set(quantised(onnx.load(graph.path))) - set(left) == set(culprit.nodes)
+    assert os.listdir(tmp_path) == ["model.onnx"]
 
 
 def test_a_graph_without_8_bits_has_nothing_to_keep(tmp_path: Path) -> None:
@@ -167,7 +177,7 @@ def test_a_graph_without_8_bits_has_nothing_to_keep(tmp_path: Path) -> None:
 
 def test_the_table(broken: tuple[Graph, Block]) -> None:
     _, culprit = broken
-    assert table([Sensitivity(culprit, 0.5, 0.25, 0.125)]) == (
+    assert sensitivity_table([Sensitivity(culprit, 0.5, 0.25, 0.125)]) == (
         ("block", "agreement", "divergence", "mean difference"),
         ("blocks.2", "50.00%", "2.50e-01", "1.25e-01"),
     )

@@ -9,7 +9,7 @@ import pytest
 from build_engines.judge.accuracy import Accuracy, Labelled
 from build_engines.judge.gate import Gate, drop_interval, judge, share_interval
 from build_engines.judge.speed import Race, Timing
-from build_engines.values.precision import Precision
+from build_engines.values import Precision
 
 
 def labelled(lost: int, gained: int, right: int = 8510, pictures: int = 10_000, commonest: float = 0.1) -> Accuracy:

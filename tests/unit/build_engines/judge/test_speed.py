@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from build_engines.graph.onnxruntime_session import Pictures, Probabilities
-from build_engines.judge.speed import MAX_ROUNDS, MIN_ROUNDS, Course, Images, batch_sizes, race, time_alone
-from build_engines.values.precision import Precision
+from build_engines.judge.speed import MAX_ROUNDS, MIN_ROUNDS, Course, batch_sizes, race, time_alone
+from build_engines.values import Pixels, Precision, Probabilities
 
 IMAGES = np.zeros((4, 2, 2, 3), np.uint8)
 
@@ -27,12 +26,14 @@ class Clock:
 class Runner:
     """Takes as long as `seconds` says of the batch size and of how many runs there were at it."""
 
+    runtime = "a clock"
+
     def __init__(self, name: str, clock: Clock, seconds: Callable[[int, int], float], log: list[str]) -> None:
         self._name, self._clock, self._seconds, self._log = name, clock, seconds, log
-        self.seen: list[Pictures] = []
+        self.seen: list[Pixels] = []
 
-    def run(self, images: Pictures) -> Probabilities:
-        """See `Run.run`."""
+    def run(self, images: Pixels) -> Probabilities:
+        """See `Session.run`."""
         before = sum(len(each) == len(images) for each in self.seen)
         self._clock.now += self._seconds(len(images), before)
         self._log.append(self._name)
@@ -44,7 +45,7 @@ def runner(clock: Clock, seconds: Callable[[int, int], float], log: list[str] | 
     return Runner(name, clock, seconds, [] if log is None else log)
 
 
-def course(clock: Clock, *batches: int, images: Images = IMAGES, seconds: float = 4.0, limit: float = 1e9) -> Course:
+def course(clock: Clock, *batches: int, images: Pixels = IMAGES, seconds: float = 4.0, limit: float = 1e9) -> Course:
     return Course(images, batches, seconds=seconds, limit=limit, clock=clock)
 
 
@@ -185,10 +186,3 @@ def test_pictures_are_repeated_where_there_are_too_few() -> None:
     own = runner(clock, lambda _, __: 5.0)
     time_alone(own, course(clock, 8, images=images))
     assert np.array_equal(own.seen[0], images[[0, 1, 2, 0, 1, 2, 0, 1]])
-
-
-def test_pictures_can_be_made_for_each_size() -> None:
-    clock = Clock()
-    own = runner(clock, lambda _, __: 5.0)
-    time_alone(own, course(clock, 1, 4, images=lambda size: np.full((size, 2, 2, 3), size, np.uint8)))
-    assert {(len(each), int(each.max())) for each in own.seen} == {(1, 1), (4, 4)}

@@ -21,7 +21,8 @@ from build_engines.errors import (
     UnknownModelError,
     UnsupportedModelError,
 )
-from build_engines.model.timm_model import Source, load_source, weights_sha256
+from build_engines.model import TimmModel, load_timm_model
+from build_engines.model.timm_model import weights_sha256
 from build_engines.plan import Plan
 from contract.spec import CropMode, Interpolation, Preprocessing
 from tests.unit.build_engines.conftest import LABELS
@@ -29,7 +30,7 @@ from tests.unit.build_engines.conftest import LABELS
 TINY = "test_vit.r160_in1k"
 
 
-def test_a_registered_architecture_comes_with_its_pixels_and_labels(source: Source) -> None:
+def test_a_registered_architecture_comes_with_its_pixels_and_labels(source: TimmModel) -> None:
     classifier = source.classifier
     assert classifier.preprocessing == Preprocessing(32, 32, 1.0, CropMode.CENTER, Interpolation.BICUBIC)
     assert classifier.mean == (0.4914, 0.4822, 0.4465)
@@ -41,25 +42,25 @@ def test_a_registered_architecture_comes_with_its_pixels_and_labels(source: Sour
     assert source.provenance["labels"] == "labels.txt"
 
 
-def test_random_weights_repeat(plan: Plan, source: Source) -> None:
+def test_random_weights_repeat(plan: Plan, source: TimmModel) -> None:
     torch.manual_seed(99)
-    assert load_source(plan).provenance["weights_sha256"] == source.provenance["weights_sha256"]
+    assert load_timm_model(plan).provenance["weights_sha256"] == source.provenance["weights_sha256"]
 
 
 def test_a_timm_model_comes_with_imagenets_labels(tmp_path: Path) -> None:
-    source = load_source(Plan(TINY, tmp_path, pretrained=False))
+    source = load_timm_model(Plan(TINY, tmp_path, pretrained=False))
     assert source.labels[281].startswith("tabby")
     assert source.classifier.preprocessing.height == 160
     assert source.provenance["timm_tag"] == "r160_in1k"
 
 
-def test_a_checkpoint_brings_its_weights(plan: Plan, source: Source, tmp_path: Path) -> None:
+def test_a_checkpoint_brings_its_weights(plan: Plan, source: TimmModel, tmp_path: Path) -> None:
     weights = {name: tensor + 0.5 for name, tensor in source.classifier.model.state_dict().items()}
     weights = {name: tensor.to(source.classifier.model.state_dict()[name].dtype) for name, tensor in weights.items()}
     save_file(weights, tmp_path / "w.safetensors")
     torch.save({"state_dict": weights}, tmp_path / "w.pth")
     loaded = [
-        load_source(dataclasses.replace(plan, checkpoint=tmp_path / name, pretrained=True))
+        load_timm_model(dataclasses.replace(plan, checkpoint=tmp_path / name, pretrained=True))
         for name in ("w.safetensors", "w.pth")
     ]
     assert [found.provenance["weights"] for found in loaded] == ["w.safetensors", "w.pth[state_dict]"]
@@ -72,7 +73,7 @@ def test_classes_follow_from_the_checkpoints_head(tmp_path: Path) -> None:
     model = timm.create_model(TINY, num_classes=7)
     torch.save(model.state_dict(), tmp_path / "w.pth")
     with pytest.raises(LabelsMissingError, match="these 7 classes; give --labels"):
-        load_source(Plan(TINY, tmp_path, checkpoint=tmp_path / "w.pth"))
+        load_timm_model(Plan(TINY, tmp_path, checkpoint=tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_what_does_not_fit_is_refused(
     plan: Plan, choices: dict[str, Any], error: type[BuildError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        load_source(dataclasses.replace(plan, **choices))
+        load_timm_model(dataclasses.replace(plan, **choices))
 
 
 def test_another_architectures_checkpoint_is_refused(plan: Plan, tmp_path: Path) -> None:
@@ -108,13 +109,13 @@ def test_another_architectures_checkpoint_is_refused(plan: Plan, tmp_path: Path)
     with pytest.raises(
         CheckpointMismatchError, match=r"vit_nano_convstem_patch4_32 needs .*, which the checkpoint lacks"
     ):
-        load_source(dataclasses.replace(plan, checkpoint=tmp_path / "w.pth", pretrained=True))
+        load_timm_model(dataclasses.replace(plan, checkpoint=tmp_path / "w.pth", pretrained=True))
 
 
 def test_a_checkpoint_of_other_classes_is_refused_with_both_numbers(plan: Plan, tmp_path: Path) -> None:
     torch.save(timm.create_model(plan.model, num_classes=9).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ClassesMismatchError, match=r"labels.txt says 10 classes, w.pth says 9"):
-        load_source(dataclasses.replace(plan, checkpoint=tmp_path / "w.pth", pretrained=True))
+        load_timm_model(dataclasses.replace(plan, checkpoint=tmp_path / "w.pth", pretrained=True))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_a_checkpoint_of_other_classes_is_refused_with_both_numbers(plan: Plan, 
 )
 def test_a_model_that_is_no_rgb_classifier_is_refused(small: Plan, name: str, message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
-        load_source(dataclasses.replace(small, model=name))
+        load_timm_model(dataclasses.replace(small, model=name))
 
 
 def test_a_border_has_the_mean_colour(small: Plan) -> None:
-    preprocessing = load_source(dataclasses.replace(small, model="linear_8_border")).classifier.preprocessing
+    preprocessing = load_timm_model(dataclasses.replace(small, model="linear_8_border")).classifier.preprocessing
     assert preprocessing.crop_mode is CropMode.BORDER
     assert preprocessing.fill == (128, 102, 26)
 
@@ -143,7 +144,7 @@ def test_a_module_of_the_current_folder_can_register(
     (tmp_path / "module_of_this_folder.py").write_text("import timm\n")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.chdir(tmp_path)
-    assert load_source(dataclasses.replace(small, register=("module_of_this_folder",))).labels == ("cat", "dog")
+    assert load_timm_model(dataclasses.replace(small, register=("module_of_this_folder",))).labels == ("cat", "dog")
 
 
 def test_the_sum_over_weights_depends_on_values_names_and_shapes() -> None:

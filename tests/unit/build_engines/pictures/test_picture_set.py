@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from build_engines.errors import PicturesUnreadableError, TooFewPicturesError, UselessPicturesError
-from build_engines.pictures.picture_set import MINIMUM, PictureSet, Pixels, Read, check_calibration, open_pictures
+from build_engines.pictures.calibration import MINIMUM, check_calibration
+from build_engines.pictures.picture_set import PictureSet, open_pictures
+from build_engines.pictures.sources import Read
+from build_engines.values import Pixels
 from contract.pixels import to_pixels
 from contract.spec import Preprocessing
 

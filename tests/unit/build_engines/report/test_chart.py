@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from build_engines.report.chart import Chart, Drawn, compose, draw
-from build_engines.values.precision import Compiler, Precision
+from build_engines.report.chart import Chart, Plot, compose, draw
+from build_engines.values import Compiler, Precision
 
 
 def drawn(
@@ -20,13 +20,13 @@ def drawn(
     refused: bool = False,
     compiler: Compiler = Compiler.NONE,
     sizes: tuple[tuple[str, int], ...] = (("graph", 3_000_000),),
-) -> Drawn:
+) -> Plot:
     label = f"{precision.value.upper()}{'' if compiler is Compiler.NONE else ' engine'}"
     latencies = () if first is None else tuple((batch, first * batch) for batch in (1, 2, 4, 8))
-    return Drawn(precision, compiler, label, refused, accuracy, latencies, sizes)
+    return Plot(precision, compiler, label, refused, accuracy, latencies, sizes)
 
 
-def chart(*variants: Drawn, limit: float | None = 84.0) -> Chart:
+def chart(*variants: Plot, limit: float | None = 84.0) -> Chart:
     return Chart("pets", "top-1", limit, variants)
 
 
@@ -100,7 +100,7 @@ def test_without_speed_there_are_bars_of_accuracy_and_sizes() -> None:
         ((drawn(Precision.FP32, None), UNTIMED), ["Top-1 (%)", "Batch size (pictures)"]),
     ],
 )
-def test_no_panel_is_empty(variants: tuple[Drawn, ...], panels: list[str]) -> None:
+def test_no_panel_is_empty(variants: tuple[Plot, ...], panels: list[str]) -> None:
     axes = figure(chart(*variants)).axes
     assert [each.get_xlabel() for each in axes] == panels
     assert all(each.has_data() for each in axes)
@@ -126,7 +126,7 @@ CROWDED = (
     [CROWDED, (FP32, FP16), (FP32, FP32, FP32, FP32), (drawn(Precision.FP32, 100.0), drawn(Precision.INT8, 12.0, 4.0))],
 )
 @pytest.mark.parametrize("limit", [84.0, 84.95, 98.0])
-def test_labels_cover_neither_points_nor_each_other(variants: tuple[Drawn, ...], limit: float) -> None:
+def test_labels_cover_neither_points_nor_each_other(variants: tuple[Plot, ...], limit: float) -> None:
     axes = figure(chart(*variants, limit=limit)).axes[0]
     frame = axes.get_window_extent()
     boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]

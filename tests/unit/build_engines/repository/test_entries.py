@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from build_engines.errors import NotOursError, PlanError, UnknownEntryError
-from build_engines.repository.entries import inspect, prune, published, rollback, withdraw
-from build_engines.repository.publication import publish, served, versions, workspace
+from build_engines.repository.changes import prune, rollback, withdraw
+from build_engines.repository.entries import inspect, published
+from build_engines.repository.layout import served, versions
+from build_engines.repository.publication import publish
+from build_engines.repository.workspace import workspace
 from contract.config import CONFIG_FILE, LABELS_FILE, Scheduling, from_pbtxt, read_config, to_pbtxt
 from contract.spec import CropMode, Entry, Preprocessing
 
@@ -120,18 +123,23 @@ def test_inspect_tells_everything(repository: Path) -> None:
     assert shown.published.entry == TWO
     assert shown.provenance == tuple(sorted(TWO.build.items()))
     assert shown.report == repository / "pets" / "2" / "report.json"
-    assert shown.figures == {"top1": "0.9", "variant": "int8"}
     rollback(repository, "pets")
     shown = inspect(repository, "pets")
-    assert (shown.published.entry, shown.report, shown.figures) == (ONE, None, {})
+    assert (shown.published.entry, shown.report) == (ONE, None)
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '"text"'])
-def test_a_report_without_figures_is_still_named(repository: Path, content: str) -> None:
-    add(repository, TWO, model_onnx="x", report_json=content)
-    shown = inspect(repository, "pets")
-    assert shown.report == repository / "pets" / "3" / "report.json"
-    assert shown.figures == {}
+def test_a_link_that_leads_nowhere_is_no_end_of_the_list(repository: Path) -> None:
+    (repository / "pets" / "2" / "model.onnx.data").symlink_to(repository / "nowhere")
+    (repository / "gone").symlink_to(repository / "nowhere")
+    (repository / "without" / "1").mkdir(parents=True)
+    (repository / "without" / CONFIG_FILE).symlink_to(repository / "nowhere")
+    without, pets = sorted(published(repository), key=lambda entry: entry.name, reverse=True)
+    assert (pets.name, pets.served, pets.problem) == ("pets", 2, "")
+    assert "is not an entry of Vitrine's" in without.problem
+    (repository / "pets" / "1" / CONFIG_FILE).unlink()
+    (repository / "pets" / "1" / CONFIG_FILE).symlink_to(repository / "nowhere")
+    assert published(repository)[0].served == 2
+    assert [(removal.name, removal.versions) for removal in prune(repository, keep=1)] == [("pets", (1,))]
 
 
 def test_a_rollback_serves_the_earlier_version_with_all_that_is_its_own(repository: Path) -> None:

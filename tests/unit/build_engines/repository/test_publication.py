@@ -11,7 +11,9 @@ import pytest
 
 from build_engines import atomic
 from build_engines.errors import NotOursError, UnwritableError
-from build_engines.repository.publication import Published, check_ours, publish, replace_piecewise, versions, workspace
+from build_engines.repository.layout import check_ours, versions
+from build_engines.repository.publication import Publication, publish, replace_piecewise
+from build_engines.repository.workspace import workspace
 from contract.config import Scheduling, from_pbtxt, read_config
 from contract.spec import Entry, Preprocessing
 
@@ -23,7 +25,7 @@ def entry(note: str = "x", labels: tuple[str, ...] = ("cat", "dog")) -> Entry:
     return Entry("pets", Preprocessing(32, 48), labels, max_batch_size=4, build={"note": note})
 
 
-def add(repository: Path, content: str = "weights", die_at: str = "", value: Entry | None = None) -> Published:
+def add(repository: Path, content: str = "weights", die_at: str = "", value: Entry | None = None) -> Publication:
     """Publish a version whose graph is `content`; die at a step by SIGKILL."""
 
     def reached(step: str) -> None:
@@ -61,7 +63,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_new_entry_is_published_whole(repository: Path) -> None:
     published = add(repository)
-    assert published == Published(repository / "pets", 1)
+    assert published == Publication(repository / "pets", 1)
     assert tree(repository).keys() == {
         "pets",
         "pets/1",
@@ -74,6 +76,18 @@ def test_a_new_entry_is_published_whole(repository: Path) -> None:
     config = from_pbtxt((repository / "pets" / "config.pbtxt").read_text())
     assert read_config(config) == entry("weights")
     assert [child.name for child in repository.parent.iterdir()] == ["models"]
+
+
+def test_what_is_written_at_the_end_knows_the_version(repository: Path) -> None:
+    def finish(folder: Path, version: int) -> None:
+        assert not (repository / "pets" / str(version)).exists()
+        (folder / "report.md").write_text(f"version {version}")
+
+    for number in (1, 2):
+        with workspace(repository) as work:
+            (work / "model.onnx").write_text("weights")
+            publish(repository, entry(), [work / "model.onnx"], Scheduling(), finish=finish)
+        assert (repository / "pets" / str(number) / "report.md").read_text() == f"version {number}"
 
 
 def test_the_next_version_leaves_the_others_as_they_are(repository: Path) -> None:
@@ -145,7 +159,7 @@ def test_a_version_keeps_the_configuration_that_it_was_published_with(repository
     for value in (entry("one"), entry("two", ("cat", "dog", "cow"))):
         published = add(repository, value=value)
         texts.append((repository / "pets" / "config.pbtxt").read_text())
-    assert published == Published(repository / "pets", 2, previous=1)
+    assert published == Publication(repository / "pets", 2, previous=1)
     assert [(repository / "pets" / number / "config.pbtxt").read_text() for number in ("1", "2")] == texts
     assert texts[0] != texts[1]
 

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build_engines.errors import ExportError
-from build_engines.values.classifier import Classifier
-from build_engines.values.graph import Graph, describe
+from build_engines.errors import ExportError, last_line
+from build_engines.values import SINGLE_FILE_LIMIT, Classifier, Graph, describe
 from contract.config import INPUT, MODEL_FILE, OUTPUT
 
 if TYPE_CHECKING:
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPSET = 20
-SINGLE_FILE_LIMIT = 2_000_000_000
-"""Bytes of weights above which they go beside the graph: protobuf's limit is 2 GiB, the graph included."""
 _CHATTY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
-def export(classifier: Classifier, folder: Path, *, single_file_limit: int = SINGLE_FILE_LIMIT) -> Graph:
+def export_graph(classifier: Classifier, folder: Path, *, single_file_limit: int = SINGLE_FILE_LIMIT) -> Graph:
     """Write the graph of `classifier` into `folder`.
 
     Raises:
@@ -54,7 +51,7 @@ def export(classifier: Classifier, folder: Path, *, single_file_limit: int = SIN
     except OSError:
         raise
     except Exception as error:
-        raise ExportError(f"torch.onnx.export failed: {_last_line(error)}") from error
+        raise ExportError(f"torch.onnx.export failed: {last_line(error)}") from error
     assert program is not None  # noqa: S101 (None only without dynamo)
     _cast_first(program.model.graph)
     _forget_machine(program.model)
@@ -63,7 +60,7 @@ def export(classifier: Classifier, folder: Path, *, single_file_limit: int = SIN
     return describe(path)
 
 
-def check(graph: Graph, classifier: Classifier) -> None:
+def check_contract(graph: Graph, classifier: Classifier) -> None:
     """Demand a valid ONNX file whose tensors are those of the contract.
 
     Raises:
@@ -74,7 +71,7 @@ def check(graph: Graph, classifier: Classifier) -> None:
     try:
         onnx.checker.check_model(str(graph.path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"onnx.checker refuses the graph: {_last_line(error)}") from error
+        raise ExportError(f"onnx.checker refuses the graph: {last_line(error)}") from error
     proto = onnx.load(str(graph.path), load_external_data=False)
     first = proto.graph.node[0]
     if first.op_type != "Cast" or list(first.input) != [INPUT]:
@@ -162,8 +159,3 @@ def _forget_machine(model: Any) -> None:
 def _signature(tensor: Any) -> tuple[str, int, list[str | int]]:
     kind = tensor.type.tensor_type
     return str(tensor.name), int(kind.elem_type), [dim.dim_param or int(dim.dim_value) for dim in kind.shape.dim]
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"

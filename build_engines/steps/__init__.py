@@ -1,0 +1,6 @@
+"""The steps of a build: what each makes, what decides its result, and that it is made once."""
+
+from build_engines.steps.step import Progress, Silent
+from build_engines.steps.steps import Steps, Variant
+
+__all__ = ["Progress", "Silent", "Steps", "Variant"]
