@@ -34,6 +34,20 @@ def imports_of(tree: ast.Module) -> set[str]:
     return found
 
 
+def foreign_roots(tree: ast.Module) -> set[str]:
+    """The packages of others that a module imports, by their first names; by `importlib.import_module` too."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                names.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module)):
+                names.add(module)
+            case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(module))]):
+                names.add(module)
+    return {name.partition(".")[0] for name in names} - {PACKAGE, "contract"}
+
+
 def rooms() -> dict[str, set[str]]:
     """Every room, and the other rooms that it imports."""
     found: dict[str, set[str]] = {}

@@ -20,8 +20,13 @@ def code_of(*parts: Callable[..., object]) -> str:
         waiting |= _imports(module) - reached
     digest = hashlib.sha256()
     for module in sorted(reached):
-        digest.update(f"{module} {hashlib.sha256(_path(module).read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{module} {source_of(module)}\n".encode())
     return digest.hexdigest()
+
+
+def source_of(module: str) -> str:
+    """A hash of `module` alone."""
+    return hashlib.sha256(_path(module).read_bytes()).hexdigest()
 
 
 @functools.cache

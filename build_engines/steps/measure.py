@@ -8,8 +8,7 @@ from pydantic import TypeAdapter
 
 from build_engines.engine import EngineSession, load_compiler
 from build_engines.judge import Course, Race, Timing, batch_sizes, compare, race, time_alone
-from build_engines.results import Measured
-from build_engines.steps.blocks import load_sensitivity
+from build_engines.results import Measured, Table
 from build_engines.steps.sessions import open_session
 from build_engines.values import Classes, Compiler, Graph, Pixels, Precision, Probabilities, answers, sha256
 from contract.config import ENGINE_FILE
@@ -51,8 +50,11 @@ class Task:
     """The variant at the precision `against`."""
 
 
-def measure(files: Files, task: Task, parity: Mapping[str, str], folder: Path) -> None:
-    """Measure the variant of `files`, and write what was found into `folder`. `parity` is its graph's with torch."""
+def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Table | None, folder: Path) -> None:
+    """Measure the variant of `files`, and write what was found into `folder`.
+
+    `parity` and `sensitivity` are what earlier steps found of its graph.
+    """
     session = open_session(files.graph, files.engine, task.compiler)
     runs = files.engine is None or isinstance(session, EngineSession)
     accuracy = None
@@ -77,7 +79,7 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], folder: Path) -
         race=contest,
         timings=timings,
         no_race="" if contest else _NO_HIGHER if runs else _NO_GPU,
-        sensitivity=load_sensitivity(files.graph.path.parent),
+        sensitivity=sensitivity,
     )
     (folder / _FILE).write_bytes(TypeAdapter(Measured).dump_json(measured))
 

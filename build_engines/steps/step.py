@@ -34,10 +34,10 @@ class Silent:
 
 
 class Runner:
-    """What the steps of a build share: the cache, who is told, and how long each took."""
+    """What the steps of a build share: the cache, who is told, how long each took, and the code that joins them."""
 
-    def __init__(self, cache: Cache, progress: Progress, reached: Callable[[str], None]) -> None:
-        self.cache, self.progress, self.reached = cache, progress, reached
+    def __init__(self, cache: Cache, progress: Progress, reached: Callable[[str], None], code: str) -> None:
+        self.cache, self.progress, self.reached, self.code = cache, progress, reached, code
         self.seconds: dict[str, float] = {}
 
 
@@ -69,7 +69,7 @@ class Step:
         self._key: dict[str, object] = {
             **inputs,
             "needs": [need.digest for need in needs],
-            "code": code_of(*code),
+            "code": [runner.code, code_of(*code)],
             "libraries": library_versions(),
         }
         self.digest: str = digest_of(name, self._key)

@@ -13,7 +13,8 @@ from build_engines.model import TimmModel, load_timm_model, timm_model_key
 from build_engines.pictures import Choice, PictureSet, Targets, check_calibration, choose_pictures, made_pictures
 from build_engines.plan import Plan
 from build_engines.results import Measured
-from build_engines.steps.blocks import mix
+from build_engines.steps.blocks import load_sensitivity, mix
+from build_engines.steps.code_version import source_of
 from build_engines.steps.export import export
 from build_engines.steps.measure import Files, Task, load_measured, measure
 from build_engines.steps.reference import load_reference, refer
@@ -55,7 +56,7 @@ class Steps:
 
     def __init__(self, plan: Plan, progress: Progress, reached: Callable[[str], None]) -> None:
         self.plan = plan
-        self.runner = Runner(Cache(plan.cache), progress, reached)
+        self.runner = Runner(Cache(plan.cache), progress, reached, source_of(__name__))
 
     @cached_property
     def model(self) -> Step:
@@ -169,7 +170,7 @@ class Steps:
             files = Files(_graph(graph), engine.folder if engine else None)
             other = Files(_graph(higher), rival.folder if rival else None) if higher else None
             parity = self.exported.facts.parity.provenance if precision is Precision.FP32 else {}
-            measure(files, self._task(baseline, other), parity, folder)
+            measure(files, self._task(baseline, other), parity, load_sensitivity(graph.folder), folder)
 
         measuring = Step(
             self.runner,

@@ -1,6 +1,5 @@
 """Graphs to engines, by the real TensorRT for RTX, which needs no GPU."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -228,54 +227,10 @@ def test_an_earlier_failure_is_not_told_again(rtx: Library, save: Save, tmp_path
         raise RuntimeError("no such thing")
 
 
-@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
-@pytest.mark.parametrize("before", [None, b"", b"not a timing cache"])
-def test_the_timing_cache_is_written_whatever_was_there(
-    rtx: Library, save: Save, tmp_path: Path, before: bytes | None
-) -> None:
-    timing = replace(rtx, caches_timings=True)
-    cache = tmp_path / "timings" / "rtx.cache"
-    if before is not None:
-        cache.parent.mkdir()
-        cache.write_bytes(before)
-    compile_engine(save(), timing, PROFILE, tmp_path, workspace_bytes=64 << 20, timing_cache=cache)
-    first = cache.read_bytes()
-    assert first not in (b"", before)
-    compile_engine(save(), timing, PROFILE, tmp_path, workspace_bytes=64 << 20, timing_cache=cache)
-    assert cache.read_bytes() == first  # (TensorRT for RTX times nothing)
-    assert os.listdir(cache.parent) == ["rtx.cache"]
-
-
 def test_tensorrt_for_rtx_is_asked_for_no_timings(rtx: Library, save: Save, tmp_path: Path) -> None:
     cache = tmp_path / "timings" / "rtx.cache"
     compile_engine(save(), rtx, PROFILE, tmp_path, workspace_bytes=64 << 20, timing_cache=cache)
     assert not cache.parent.exists()
-
-
-@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
-def test_a_timing_cache_of_another_gpu_is_begun_anew(
-    rtx: Library, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """TensorRT for RTX takes any; TensorRT does not."""
-    offered: list[bytes] = []
-    make = rtx.module.IBuilderConfig.create_timing_cache
-    attach = rtx.module.IBuilderConfig.set_timing_cache
-
-    def create(config: Any, content: bytes) -> Any:
-        offered.append(content)
-        return make(config, b"")
-
-    def refuse_others(config: Any, cache: Any, ignore_mismatch: bool) -> bool:
-        assert not ignore_mismatch
-        return bool(attach(config, cache, ignore_mismatch)) and offered[-1] != b"another's"
-
-    monkeypatch.setattr(rtx.module.IBuilderConfig, "create_timing_cache", create)
-    monkeypatch.setattr(rtx.module.IBuilderConfig, "set_timing_cache", refuse_others)
-    cache = tmp_path / "rtx.cache"
-    cache.write_bytes(b"another's")
-    timing = replace(rtx, caches_timings=True)
-    compile_engine(save(), timing, PROFILE, tmp_path, workspace_bytes=64 << 20, timing_cache=cache)
-    assert offered == [b"another's", b""]
 
 
 @pytest.mark.parametrize(("largest", "opt", "sizes"), [(32, None, (1, 8, 32)), (4, None, (1, 4, 4)), (9, 3, (1, 3, 9))])

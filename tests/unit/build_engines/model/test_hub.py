@@ -3,7 +3,6 @@
 import http.server
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,10 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 def test_an_unreachable_hub_is_one_error_that_names_the_ways_out(nobody: str) -> None:
     assert not _answers(nobody)
-    started = time.monotonic()
     with pytest.raises(WeightsUnavailableError, match=r"test_vit\.r160_in1k.*--checkpoint FILE.*--no-pretrained"):
         pretrained("test_vit.r160_in1k")
-    assert time.monotonic() - started < 10
+    # Asked online, its client would retry for 47 seconds.
+    assert constants.HF_HUB_OFFLINE
 
 
 def test_any_answer_means_that_there_is_a_hub() -> None:

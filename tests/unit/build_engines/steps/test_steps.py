@@ -24,7 +24,7 @@ from contract.config import from_pbtxt
 from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import Silent
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 PLAN = Plan(

@@ -1,10 +1,12 @@
-"""What came of a variant, as three values: what was measured, what was decided from that, and what was published."""
+"""What came of a variant: what was measured, decided and published, and how far it came."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from build_engines.judge import Accuracy, Gate, Race, Timing, Verdict, judge
+from build_engines.judge import Accuracy, Race, Timing, Verdict
+from build_engines.results.decision import Decision
+from build_engines.results.measured import Measured
 from build_engines.values import Compiler, Precision
 
 COMPILER_WORDS = {Compiler.NONE: "", Compiler.TENSORRT: ", TensorRT", Compiler.RTX: ", TensorRT for RTX"}
@@ -22,72 +24,6 @@ class Outcome(str, Enum):
     """Published before from the same inputs."""
     FAILED = "failed"
     """It could not be made, or its answers were no probabilities."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under their headings."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was found of a variant. The same inputs, libraries and code find the same, so it is kept in the cache."""
-
-    runtime: str
-    """What serves it, in words."""
-    graph_size: int
-    """Bytes."""
-    engine_size: int | None = None
-    """Bytes."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """The SHA-256 of each file of a version, by its name."""
-    parity: Mapping[str, str] = field(default_factory=dict)
-    """Of the FP32 graph with torch."""
-    accuracy: Accuracy | None = None
-    """None where there were no pictures."""
-    accuracy_runtime: str = ""
-    """What answered the pictures, in words."""
-    race: Race | None = None
-    timings: tuple[Timing, ...] = ()
-    """Where there is no race."""
-    no_race: str = ""
-    """Why there is none."""
-    sensitivity: Table | None = None
-    """What each block costs in accuracy at this precision."""
-
-    @property
-    def sizes(self) -> tuple[tuple[str, int], ...]:
-        """Bytes of the graph and of the engine, of those there are."""
-        sizes = (("graph", self.graph_size), ("engine", self.engine_size))
-        return tuple((what, size) for what, size in sizes if size is not None)
-
-    @property
-    def speeds(self) -> tuple[Timing, ...]:
-        """Its own timings as they were measured."""
-        return self.race.candidate if self.race else self.timings
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a variant is published. Follows from what was measured and the gate, each time anew."""
-
-    verdict: Verdict | None
-    """None where there were no pictures to judge by."""
-    forced: bool = False
-    """It is published although the gate refuses it."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing speaks against it; the next lower precision is then measured against it."""
-        return self.verdict is None or self.verdict.passed
-
-    @property
-    def publish(self) -> bool:
-        """Whether it is published."""
-        return self.passed or self.forced
 
 
 @dataclass(frozen=True)
@@ -166,11 +102,3 @@ class Result:
     def forced(self) -> bool:
         """Published although the gate refuses it."""
         return self.decision is not None and self.decision.forced
-
-
-def decide(measured: Measured, gate: Gate, *, force: bool) -> Decision:
-    """Hold what was measured to `gate`."""
-    if measured.accuracy is None:
-        return Decision(None)
-    verdict = judge(measured.accuracy, measured.race, gate, no_race=measured.no_race)
-    return Decision(verdict, forced=force and not verdict.passed)
