@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from build_engines.errors import PlanError
-from build_engines.plan import Option, Plan, kind_of, option_of, values_of
+from build_engines.plan import Option, Plan, help_of, kind_of, option_of, values_of
 from build_engines.values import Compiler, Precision
 
 
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         option = option_of(each.name)
         group = exclusive if option.exclusive else parser
         if each.name == "model":
-            parser.add_argument(each.name, metavar=option.metavar, help=option.help)
+            parser.add_argument(each.name, metavar=option.metavar, help=help_of(each.name))
         else:
             flag = option.flag or f"--{each.name.replace('_', '-')}"
             group.add_argument(flag, dest=each.name, default=argparse.SUPPRESS, **_how(each, option))
@@ -44,8 +44,11 @@ def _how(each: "Field[Any]", option: Option) -> dict[str, Any]:
     """What argparse is told about a field."""
     kind = kind_of(each.name)
     if kind is bool:
-        return {"help": option.help, "action": "store_false" if each.default else "store_true"}
-    told: dict[str, Any] = {"help": option.help + _default(each), "metavar": option.metavar}
+        return {"help": help_of(each.name), "action": "store_false" if each.default else "store_true"}
+    told: dict[str, Any] = {
+        "help": help_of(each.name) + _default(each),
+        "metavar": option.metavar or ("N" if kind is int else None),
+    }
     if values := values_of(kind):
         return {**told, "choices": values}
     if kind in (Path, int):

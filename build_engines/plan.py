@@ -3,11 +3,14 @@
 Checked as far as that is possible without torch and timm.
 """
 
+import ast
+import inspect
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -31,9 +34,8 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Option:
-    """How people give a field of `Plan`."""
+    """How people give a field of `Plan`. What it means is the docstring under the field, for people too."""
 
-    help: str
     metavar: str | None = None
     flag: str = ""
     """On the command line, where it is not the field's name with hyphens; in a file it is always the field's name."""
@@ -56,94 +58,59 @@ class Plan:
         PlanError: two choices contradict each other, or one is out of range.
     """
 
-    model: Annotated[str, Option("timm's name of the model, with or without a tag", "MODEL")]
-    repository: Annotated[Path, Option("Triton's folder", shared=True)] = Path("model_repository")
-    name: Annotated[
-        str, Option("the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)")
-    ] = ""
-    checkpoint: Annotated[
-        Path | None,
-        Option(
-            "weights by timm's names: .safetensors, or what torch.save wrote (tensors only, nothing in it is run)",
-            "FILE",
-            exclusive=True,
-        ),
-    ] = None
-    pretrained: Annotated[
-        bool, Option("random weights, seeded, instead of timm's", flag="--no-pretrained", exclusive=True)
-    ] = True
-    labels: Annotated[Path | None, Option("one label on each line (default: timm's ImageNet sets)", "FILE")] = None
-    num_classes: Annotated[
-        int | None,
-        Option("number of classes (default: as many as labels, else the checkpoint's, else the model's)", "N"),
-    ] = None
-    register: Annotated[
-        tuple[str, ...],
-        Option("import this Python module first, which registers an architecture with timm; repeatable", "MODULE"),
-    ] = ()
-    notes: Annotated[
-        Mapping[str, str], Option("add build.KEY to the provenance; repeatable", "KEY=VALUE", flag="--note")
-    ] = field(default_factory=dict)
-    precisions: Annotated[
-        tuple[Precision, ...],
-        Option("of fp32, fp16, int8, fp8, with commas between them", "LIST", flag="--precision"),
-    ] = (Precision.FP32,)
-    compiler: Annotated[
-        Compiler,
-        Option(
-            "none serves the graph with ONNX Runtime on a CPU; tensorrt makes engines for this machine's GPU; rtx "
-            "makes engines of TensorRT for RTX, without a GPU, which Triton cannot load"
-        ),
-    ] = Compiler.NONE
-    calibration: Annotated[
-        Path | None,
-        Option(
-            "500 or more pictures like those to be classified: a folder, a zip, or a folder in a zip (p.zip/train)",
-            "PICTURES",
-        ),
-    ] = None
-    calibration_pictures: Annotated[int, Option("how many of them are used", "N")] = 512
-    calibration_method: Annotated[
-        Literal["entropy", "max"], Option("how INT8 ranges follow from what is seen; max never cuts outliers")
-    ] = "entropy"
-    evaluation: Annotated[
-        Path | None,
-        Option(
-            "pictures for accuracy, in a folder for each class where it is known (default: calibration's others)",
-            "PICTURES",
-        ),
-    ] = None
-    keep_fp16: Annotated[
-        Literal["none", "auto"],
-        Option(
-            "auto leaves the blocks that INT8 or FP8 hurts most in high precision, until the calibration pictures pass "
-            "the gate's accuracy"
-        ),
-    ] = "none"
-    force: Annotated[bool, Option("publish what the gate refuses, and say so in the provenance")] = False
-    max_batch_size: Annotated[int, Option("most pictures in one batch", "N")] = 32
-    opt_batch_size: Annotated[
-        int | None, Option("what an engine is tuned for (default: 8, at most the largest)", "N")
-    ] = None
-    instances: Annotated[int, Option("copies that Triton runs", "N")] = 1
-    max_queue_delay_us: Annotated[
-        int | None,
-        Option("how long Triton waits for a batch to fill (default: 0 on a CPU, 10000 for engines)", "N"),
-    ] = None
-    workspace_mib: Annotated[int, Option("scratch memory that an engine may use", "N")] = 4096
-    load: Annotated[
-        str,
-        Option(
-            "a running Triton's gRPC service: it loads each new version, which is compared before the old one goes, "
-            "and withdrawn if its answers differ",
-            "HOST:PORT",
-            shared=True,
-        ),
-    ] = ""
-    cache: Annotated[
-        Path, Option("where finished steps are kept (default: ~/.cache/vitrine)", "FOLDER", shared=True)
-    ] = field(default_factory=default_cache)
-    reports: Annotated[Path, Option("where reports are written", "FOLDER", shared=True)] = Path("build_reports")
+    model: Annotated[str, Option("MODEL")]
+    """timm's name of the model, with or without a tag"""
+    repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
+    """Triton's folder"""
+    name: str = ""
+    """the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)"""
+    checkpoint: Annotated[Path | None, Option("FILE", exclusive=True)] = None
+    """weights by timm's names: .safetensors, or what torch.save wrote (tensors only, nothing in it is run)"""
+    pretrained: Annotated[bool, Option(flag="--no-pretrained", exclusive=True)] = True
+    """random weights, seeded, instead of timm's"""
+    labels: Annotated[Path | None, Option("FILE")] = None
+    """one label on each line (default: timm's ImageNet sets)"""
+    num_classes: int | None = None
+    """number of classes (default: as many as labels, else the checkpoint's, else the model's)"""
+    register: Annotated[tuple[str, ...], Option("MODULE")] = ()
+    """import this Python module first, which registers an architecture with timm; repeatable"""
+    notes: Annotated[Mapping[str, str], Option("KEY=VALUE", flag="--note")] = field(default_factory=dict)
+    """add build.KEY to the provenance; repeatable"""
+    precisions: Annotated[tuple[Precision, ...], Option("LIST", flag="--precision")] = (Precision.FP32,)
+    """of fp32, fp16, int8, fp8, with commas between them"""
+    compiler: Compiler = Compiler.NONE
+    """none serves the graph with ONNX Runtime on a CPU; tensorrt makes engines for this machine's GPU; rtx makes
+    engines of TensorRT for RTX, without a GPU, which Triton cannot load"""
+    calibration: Annotated[Path | None, Option("PICTURES")] = None
+    """500 or more pictures like those to be classified: a folder, a zip, or a folder in a zip (p.zip/train)"""
+    calibration_pictures: int = 512
+    """how many of them are used"""
+    calibration_method: Literal["entropy", "max"] = "entropy"
+    """how INT8 ranges follow from what is seen; max never cuts outliers"""
+    evaluation: Annotated[Path | None, Option("PICTURES")] = None
+    """pictures for accuracy, in a folder for each class where it is known (default: calibration's others)"""
+    keep_fp16: Literal["none", "auto"] = "none"
+    """auto leaves the blocks that INT8 or FP8 hurts most in high precision, until the calibration pictures pass the
+    gate's accuracy"""
+    force: bool = False
+    """publish what the gate refuses, and say so in the provenance"""
+    max_batch_size: int = 32
+    """most pictures in one batch"""
+    opt_batch_size: int | None = None
+    """what an engine is tuned for (default: 8, at most the largest)"""
+    instances: int = 1
+    """copies that Triton runs"""
+    max_queue_delay_us: int | None = None
+    """how long Triton waits for a batch to fill (default: 0 on a CPU, 10000 for engines)"""
+    workspace_mib: int = 4096
+    """scratch memory that an engine may use"""
+    load: Annotated[str, Option("HOST:PORT", shared=True)] = ""
+    """a running Triton's gRPC service: it loads each new version, which is compared before the old one goes, and
+    withdrawn if its answers differ"""
+    cache: Annotated[Path, Option("FOLDER", shared=True)] = field(default_factory=default_cache)
+    """where finished steps are kept (default: ~/.cache/vitrine)"""
+    reports: Annotated[Path, Option("FOLDER", shared=True)] = Path("build_reports")
+    """where reports are written"""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -215,15 +182,19 @@ class Plan:
         return self.base_name if precision is Precision.FP32 else f"{self.base_name}_{precision.value}"
 
 
+def help_of(name: str) -> str:
+    """What the field `name` of `Plan` means: the docstring under it."""
+    return _HELP[name]
+
+
 def option_of(name: str) -> Option:
     """How people give the field `name` of `Plan`."""
-    option: Option = get_args(_HINTS[name])[1]
-    return option
+    return next(iter(getattr(_HINTS[name], "__metadata__", ())), Option())
 
 
 def kind_of(name: str) -> Any:
     """The type of the field `name` of `Plan`, without None."""
-    kind = get_args(_HINTS[name])[0]
+    kind = getattr(_HINTS[name], "__origin__", None) if hasattr(_HINTS[name], "__metadata__") else _HINTS[name]
     return next(one for one in get_args(kind) if one is not NoneType) if isinstance(kind, UnionType) else kind
 
 
@@ -234,4 +205,19 @@ def values_of(kind: Any) -> tuple[str, ...]:
     return tuple(each.value for each in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
 
 
+def _docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, which Python itself does not keep."""
+    (tree,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 (it is one)
+    return {
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
 _HINTS = get_type_hints(Plan, include_extras=True)
+_HELP = _docstrings(Plan)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from build_engines.errors import PlanError
-from build_engines.plan import Plan, kind_of, option_of, values_of
+from build_engines.plan import Plan, help_of, kind_of, option_of, values_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +112,7 @@ def _words(kind: Any) -> str:
 def plan_keys() -> Iterator[tuple[str, str, str, str]]:
     """For the documentation: each key, what it takes, its default, and its meaning."""
     for each in fields(Plan):
-        default, meaning = each.default, option_of(each.name).help
+        default, meaning = each.default, help_of(each.name)
         if default is True:
             meaning = f"false: {meaning}"
         if isinstance(default, tuple):

@@ -3,5 +3,3 @@
 from build_engines.engine.compilers import WORDS, load_compiler
 from build_engines.engine.engine import Profile, compile_engine, load_stamp
 from build_engines.engine.engine_session import EngineSession, open_engine
-
-__all__ = ["WORDS", "EngineSession", "Profile", "compile_engine", "load_compiler", "load_stamp", "open_engine"]

@@ -6,21 +6,3 @@ from build_engines.graph.exporter import OPSET, check_contract, export_graph
 from build_engines.graph.onnxruntime_session import OnnxRuntimeSession, open_as_compiled, open_graph
 from build_engines.graph.parity import Parity, measure_parity
 from build_engines.graph.sensitivity import keep_blocks
-
-__all__ = [
-    "OPSET",
-    "Exported",
-    "Facts",
-    "OnnxRuntimeSession",
-    "Parity",
-    "Recipe",
-    "check_contract",
-    "convert",
-    "export_graph",
-    "keep_blocks",
-    "load_exported",
-    "measure_parity",
-    "open_as_compiled",
-    "open_graph",
-    "save_facts",
-]

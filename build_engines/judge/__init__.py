@@ -3,20 +3,3 @@
 from build_engines.judge.accuracy import Accuracy, Labelled, compare
 from build_engines.judge.gate import GATE, Gate, Verdict, drop_interval, judge
 from build_engines.judge.speed import Course, Race, Timing, batch_sizes, race, time_alone
-
-__all__ = [
-    "GATE",
-    "Accuracy",
-    "Course",
-    "Gate",
-    "Labelled",
-    "Race",
-    "Timing",
-    "Verdict",
-    "batch_sizes",
-    "compare",
-    "drop_interval",
-    "judge",
-    "race",
-    "time_alone",
-]

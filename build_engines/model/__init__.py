@@ -2,5 +2,3 @@
 
 from build_engines.model.timm_model import TimmModel, load_timm_model, timm_model_key
 from build_engines.model.torch_answers import torch_answers
-
-__all__ = ["TimmModel", "load_timm_model", "timm_model_key", "torch_answers"]

@@ -17,7 +17,6 @@ import numpy as np
 from build_engines.errors import PicturesUnreadableError
 from build_engines.pictures.decoding import decode
 from build_engines.pictures.sources import UNREADABLE, Read, Source, open_source
-from build_engines.pictures.words import PictureWords
 from build_engines.values import Classes, Pixels
 from contract.cpus import available_cpus
 from contract.spec import Preprocessing
@@ -31,6 +30,18 @@ class Targets:
     """One class index for each picture, int64 `[pictures]`."""
     words: str
     """How the folders were matched with the labels, or why they were not, for the report."""
+
+
+@dataclass(frozen=True)
+class PictureWords:
+    """Which pictures were used."""
+
+    origin: str
+    """How a reader knows the set, without folders of this machine."""
+    count: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+    """What else a reader must know of them."""
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,3 @@
 
 from build_engines.report.files import JSON_FILE, MARKDOWN_FILE, write
 from build_engines.report.report import Report
-
-__all__ = ["JSON_FILE", "MARKDOWN_FILE", "Report", "write"]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from build_engines.errors import UnwritableError
 from build_engines.report.chart import Chart, Plot, draw
-from build_engines.report.latencies import latencies
 from build_engines.report.page import to_markdown
-from build_engines.report.report import Report, to_json
+from build_engines.report.report import Report, latencies, to_json
 from build_engines.results import COMPILER_WORDS, Outcome
 
 MARKDOWN_FILE = "report.md"

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from build_engines.machine import Machine
 from build_engines.pictures import PictureWords
 from build_engines.report.details import change, details
-from build_engines.report.latencies import latencies
 from build_engines.report.markdown import NOTHING, bullets, count, digits, megabytes, one_line, table
-from build_engines.report.report import Report
+from build_engines.report.report import Report, latencies
 from build_engines.results import Outcome, Result, Table
 
 

@@ -7,23 +7,3 @@ from build_engines.repository.loading import Expected, load, load_and_check
 from build_engines.repository.publication import Publication, publish
 from build_engines.repository.targets import check_target
 from build_engines.repository.workspace import workspace
-
-__all__ = [
-    "Description",
-    "Expected",
-    "Publication",
-    "Removal",
-    "Rollback",
-    "check_ours",
-    "check_target",
-    "inspect",
-    "load",
-    "load_and_check",
-    "newest_inputs",
-    "prune",
-    "publish",
-    "published",
-    "rollback",
-    "withdraw",
-    "workspace",
-]

@@ -1,13 +1,33 @@
 """What the engines of a repository run on: one Triton loads them all, so they must agree."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from build_engines.errors import TargetMismatchError
-from build_engines.values import target_of
+from build_engines.values import STAMP
 from contract.config import CONFIG_FILE, from_pbtxt
 from contract.parameters import BUILD_PREFIX
 from contract.spec import ContractError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an engine runs on: with any other it does not load."""
+
+    compiler: str
+    version: str
+    compute_capability: str
+
+    def __str__(self) -> str:
+        return f"{self.compiler} {self.version}, compute capability {self.compute_capability}"
+
+
+def target_of(stamp: Mapping[str, str]) -> Target | None:
+    """What the engine with this stamp runs on; None where it is no engine's stamp. Other keys may be among it."""
+    parts = [stamp.get(f"{STAMP}{key}") for key in ("compiler", "version", "compute_capability")]
+    known = [part for part in parts if part]
+    return Target(*known) if len(known) == len(parts) else None
 
 
 def check_target(repository: Path, stamp: Mapping[str, str]) -> None:

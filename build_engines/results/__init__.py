@@ -1,7 +1,4 @@
 """What came of a variant, as three values: what was measured, what was decided from that, and what was published."""
 
-from build_engines.results.decision import Decision, decide
 from build_engines.results.measured import Measured, Table
-from build_engines.results.result import COMPILER_WORDS, Outcome, Published, Result
-
-__all__ = ["COMPILER_WORDS", "Decision", "Measured", "Outcome", "Published", "Result", "Table", "decide"]
+from build_engines.results.result import COMPILER_WORDS, Decision, Outcome, Published, Result, decide

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from build_engines.judge import Accuracy, Race, Timing, Verdict
-from build_engines.results.decision import Decision
+from build_engines.judge import Accuracy, Gate, Race, Timing, Verdict, judge
 from build_engines.results.measured import Measured
 from build_engines.values import Compiler, Precision
 
@@ -24,6 +23,26 @@ class Outcome(str, Enum):
     """Published before from the same inputs."""
     FAILED = "failed"
     """It could not be made, or its answers were no probabilities."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a variant is published. Follows from what was measured and the gate, each time anew."""
+
+    verdict: Verdict | None
+    """None where there were no pictures to judge by."""
+    forced: bool = False
+    """It is published although the gate refuses it."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it; the next lower precision is then measured against it."""
+        return self.verdict is None or self.verdict.passed
+
+    @property
+    def publish(self) -> bool:
+        """Whether it is published."""
+        return self.passed or self.forced
 
 
 @dataclass(frozen=True)
@@ -102,3 +121,11 @@ class Result:
     def forced(self) -> bool:
         """Published although the gate refuses it."""
         return self.decision is not None and self.decision.forced
+
+
+def decide(measured: Measured, gate: Gate, *, force: bool) -> Decision:
+    """Hold what was measured to `gate`."""
+    if measured.accuracy is None:
+        return Decision(None)
+    verdict = judge(measured.accuracy, measured.race, gate, no_race=measured.no_race)
+    return Decision(verdict, forced=force and not verdict.passed)

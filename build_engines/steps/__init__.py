@@ -2,5 +2,3 @@
 
 from build_engines.steps.step import Progress, Silent
 from build_engines.steps.steps import Steps, Variant
-
-__all__ = ["Progress", "Silent", "Steps", "Variant"]

@@ -15,9 +15,8 @@ from build_engines.plan import Plan
 from build_engines.results import Measured
 from build_engines.steps.blocks import load_sensitivity, mix
 from build_engines.steps.code_version import source_of
-from build_engines.steps.export import export
+from build_engines.steps.export import export, load_reference, refer
 from build_engines.steps.measure import Files, Task, load_measured, measure
-from build_engines.steps.reference import load_reference, refer
 from build_engines.steps.sessions import open_session
 from build_engines.steps.step import Progress, Runner, Step
 from build_engines.values import Compiler, Graph, Pixels, Precision, Probabilities, answers, describe

@@ -1,6 +1,9 @@
-"""The words that every step shares: the precisions, and what runs them."""
+"""The precisions, and what compiles them."""
 
 from enum import Enum
+
+STAMP = "engine."
+"""What the keys of an engine's stamp start with, in the provenance and behind `build.` in a configuration."""
 
 
 class Precision(str, Enum):

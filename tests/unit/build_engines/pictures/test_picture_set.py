@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from build_engines.errors import PicturesUnreadableError, TooFewPicturesError, UselessPicturesError
-from build_engines.pictures.calibration import MINIMUM, check_calibration
+from build_engines.pictures.choice import MINIMUM, check_calibration
 from build_engines.pictures.picture_set import PictureSet, open_pictures
 from build_engines.pictures.sources import Read
 from build_engines.values import Pixels

@@ -14,9 +14,8 @@ from build_engines.machine import Machine
 from build_engines.pictures import PictureWords
 from build_engines.report import Report, write
 from build_engines.report.files import to_chart
-from build_engines.report.latencies import latencies
 from build_engines.report.page import to_markdown
-from build_engines.report.report import to_json
+from build_engines.report.report import latencies, to_json
 from build_engines.results import Decision, Measured, Published, Result, Table
 from build_engines.values import Compiler, Precision
 

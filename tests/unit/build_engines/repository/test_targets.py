@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from build_engines.errors import TargetMismatchError
-from build_engines.repository.targets import check_target
-from build_engines.values import Target, target_of
+from build_engines.repository.targets import Target, check_target, target_of
 
 STAMP = {"engine.compiler": "tensorrt", "engine.version": "11.2.1.2", "engine.compute_capability": "9.0"}
 
