@@ -46,7 +46,7 @@ class PlanError(BuildError, code="invalid_plan"):
 
 
 class SourceError(BuildError):
-    """The model, its weights or its labels cannot be had as asked."""
+    """The model, its weights or its labels are not available as the plan asks for them."""
 
 
 class RegistrationError(SourceError, code="module_not_importable"):
@@ -94,7 +94,7 @@ class ParityError(BuildError, code="parity_failed"):
 
 
 class PicturesError(BuildError):
-    """The pictures for calibration or evaluation do not do."""
+    """The pictures cannot be used for calibration or evaluation."""
 
 
 class PicturesUnreadableError(PicturesError, code="pictures_unreadable"):
@@ -146,7 +146,7 @@ class TargetMismatchError(RepositoryError, code="target_mismatch"):
 
 
 class LoadError(RepositoryError, code="load_failed"):
-    """A running Triton did not load the new version, or it answered otherwise than it was built to."""
+    """A running Triton did not load the new version, or its answers are not those that the build measured."""
 
 
 class UnwritableError(RepositoryError, code="repository_unwritable"):

@@ -1,6 +1,6 @@
 """The libraries that compile engines and run them: loading them, their log, and where they differ.
 
-Knows no graph and no engine. TensorRT 10 and 11 and TensorRT for RTX have the same Python API but for what stands here.
+Knows no graph and no engine. TensorRT 10, 11 and TensorRT for RTX have the same Python API, except for what is here.
 """
 
 import functools

@@ -10,7 +10,7 @@ _LINEAR = frozenset(
 
 
 def heads(proto: Any) -> tuple[str, ...]:
-    """The layers with weights whose answers reach the output of an `onnx.ModelProto` as they are, but for averages.
+    """The layers with weights whose answers reach the output of an `onnx.ModelProto` unchanged, or averaged.
 
     There may be several: distilled models have two heads.
     """

@@ -144,7 +144,7 @@ def quantize(job: Job, source: str) -> str:
 
 
 def cast(job: Job, source: str) -> str:
-    """FP16 wherever the values that the pictures cause fit, but for the ends."""
+    """FP16 wherever the values that the pictures cause fit into it, except at the ends."""
     import onnx
     from modelopt.onnx.autocast import convert_to_mixed_precision
 

@@ -1,4 +1,4 @@
-"""Which blocks of a model 8 bits hurt most, and leaving those in high precision (`--keep-fp16 auto`).
+"""Finds the blocks of a model that 8 bits hurt most, and leaves them in high precision (`--keep-fp16 auto`).
 
 One calibration is enough: blocks are judged and kept by taking Q/DQ pairs out of the finished graph. Knows no gate.
 """
@@ -62,7 +62,7 @@ def blocks(graph: Graph, quantised_graph: Graph) -> tuple[Block, ...]:
     nodes: dict[str, list[str]] = {}
     for name in quantised(onnx.load(str(quantised_graph.path), load_external_data=False)):
         if name not in block_of:
-            raise PrecisionError(f"the quantised graph has a node {name} that the FP32 graph lacks; build both anew")
+            raise PrecisionError(f"the quantised graph has a node {name} that the FP32 graph lacks; build both again")
         nodes.setdefault(block_of[name], []).append(name)
     # Quantised graphs may have another order of nodes than the model.
     order = {name: index for index, name in enumerate(dict.fromkeys(block_of.values()))}

@@ -1,4 +1,4 @@
-"""From a timm name to everything that the graph is made of: the model, how it wants its pictures, and its labels.
+"""From a timm name to everything that a graph is made of: the model, how it takes its pictures, and its labels.
 
 Knows no ONNX and no repository.
 """
@@ -124,7 +124,7 @@ def timm_model_key(plan: Plan) -> dict[str, object]:
 def weights_sha256(model: "nn.Module") -> str:
     """The SHA-256 over the state dict in order of names: each name, type, shape and bytes.
 
-    Not over a file, so that the same weights have the same sum whichever way they came.
+    Not of a file, so that the same weights have the same sum wherever they came from.
     """
     import torch
 
@@ -214,7 +214,7 @@ def _classifier(name: str, model: "nn.Module", classes: int) -> Classifier:
             height, width, float(data["crop_pct"]), crop_mode, interpolation, (red, green, blue)
         )
     except (ContractError, ValueError) as error:
-        raise UnsupportedModelError(f"{name} wants its pictures in a way that entries cannot say: {error}") from error
+        raise UnsupportedModelError(f"{name} takes its pictures in a way that entries cannot express: {error}") from error
     return Classifier(model, preprocessing, tuple(map(float, data["mean"])), tuple(map(float, data["std"])), classes)
 
 

@@ -160,7 +160,7 @@ def _texts(entry: Entry, config: ModelConfig) -> dict[str, str]:
 
 
 def _stage(staged: Path, folder: Path, version: int, files: Sequence[Path], texts: Mapping[str, str]) -> None:
-    """The whole entry as it shall be: what is there already, the new version, and the entry's own files anew."""
+    """The whole entry as it will be: what is there already, the new version, and the entry's own files rewritten."""
     if folder.exists():
         atomic.link_tree(folder, staged)
         _keep_config(staged)

@@ -27,7 +27,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a variant is published. Follows from what was measured and the gate, each time anew."""
+    """Whether a variant is published. It follows from what was measured and the gate, and is never cached."""
 
     verdict: Verdict | None
     """None where there were no pictures to judge by."""
