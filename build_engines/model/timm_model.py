@@ -214,7 +214,9 @@ def _classifier(name: str, model: "nn.Module", classes: int) -> Classifier:
             height, width, float(data["crop_pct"]), crop_mode, interpolation, (red, green, blue)
         )
     except (ContractError, ValueError) as error:
-        raise UnsupportedModelError(f"{name} takes its pictures in a way that entries cannot express: {error}") from error
+        raise UnsupportedModelError(
+            f"{name} takes its pictures in a way that entries cannot express: {error}"
+        ) from error
     return Classifier(model, preprocessing, tuple(map(float, data["mean"])), tuple(map(float, data["std"])), classes)
 
 
