@@ -122,7 +122,7 @@ def test_a_checkpoint_of_other_classes_is_refused_with_both_numbers(plan: Plan, 
     ("name", "message"),
     [
         ("linear_8_one_channel", "takes 1 channels"),
-        ("linear_8_spiral", "cannot say: .*spiral"),
+        ("linear_8_spiral", "cannot express: .*spiral"),
         ("linear_8_three_logits", r"answers one picture with \[1, 3\], not with \[1, 2\]"),
         ("linear_8_other_size", "cannot be run on a picture"),
     ],
