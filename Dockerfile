@@ -1,7 +1,7 @@
 # An image per target: gateway, triton-cpu, bench, builder. docs/docker.md tells how they run.
 # BuildKit is not needed. A builder without it makes every stage above the target, so the largest comes last.
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
-# NVIDIA's Triton as build_engines/versions.py pins it; put the registry that has it in front.
+# NVIDIA's Triton as build_engines/nvidia_releases.py pins it; put the registry that has it in front.
 ARG TRITON_IMAGE=tritonserver:26.08-py3
 
 
@@ -87,7 +87,7 @@ RUN pip install --require-hashes -r requirements/build.txt \
 COPY . .
 RUN pip install --no-deps --no-build-isolation .
 # The bindings say what version they are, not what they loaded: ask the container's own library.
-RUN python -c "import ctypes, sys; from build_engines.versions import TARGET; \
+RUN python -c "import ctypes, sys; from build_engines.nvidia_releases import TARGET; \
     library = ctypes.CDLL('libnvinfer.so.' + TARGET.tensorrt.split('.')[0]); \
     parts = [getattr(library, f'getInferLib{part}Version')() for part in ('Major', 'Minor', 'Patch', 'Build')]; \
     found = '.'.join(map(str, parts)); \

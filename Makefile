@@ -33,7 +33,7 @@ check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and loo
 	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 
-format: .venv/test/.installed ## Format the code and mend what ruff can
+format: .venv/test/.installed ## Format the code and fix what ruff can
 	.venv/test/bin/ruff format .
 	.venv/test/bin/ruff check --fix .
 

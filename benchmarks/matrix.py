@@ -84,7 +84,7 @@ class Model:
     name: str
     """timm's."""
     large: bool = False
-    """Only when asked: a base model takes ten minutes on two cores, and these are as large or larger."""
+    """Only when it is asked for: a base model takes ten minutes on two cores, and these are as large or larger."""
     own_head: bool = True
     """Whether it has a classifier without being given one."""
 
@@ -107,9 +107,18 @@ MODELS = (
     Model("swin_base_patch4_window7_224", large=True),
     Model("vit_base_patch16_224.mae", own_head=False),
     Model("vit_base_patch16_clip_224.openai_ft_in1k"),
+    Model("deit3_small_patch16_224"),
+    Model("eva02_tiny_patch14_224", own_head=False),
+    Model("vit_tiny_r_s16_p8_224"),
+    Model("swinv2_tiny_window8_256"),
+    Model("convnext_tiny"),
+    Model("levit_128s"),
     Model("mobilevit_s"),
+    Model("mobilenetv3_large_100"),
     Model("efficientnet_lite0"),
     Model("resnet50"),
+    Model("regnety_004"),
+    Model("resnet18"),
 )
 
 
@@ -163,15 +172,14 @@ def build(model: Model, folder: Path) -> Row:
         row = dataclasses.replace(
             row,
             parameters=int(config.build["parameters"]),
-            torch_diff=f"{variant['parity']['parity.max_abs_diff']}, {variant['parity']['parity.max_log_diff']}",
+            torch_diff=", ".join(variant["measured"]["parity"][f"parity.max_{kind}_diff"] for kind in ("abs", "log")),
             triton_diff=asyncio.run(served(folder / "served", entry / "1" / MODEL_FILE)),
         )
     for variant in _variants(folder, "engine"):
         precision = variant["precision"]
-        if variant["graph_size"]:
-            row.graph_mb[precision] = variant["graph_size"] / 1e6
-        if variant["engine_size"]:
-            row.engine_mb[precision] = variant["engine_size"] / 1e6
+        if variant["measured"]:
+            row.graph_mb[precision] = variant["measured"]["graph_size"] / 1e6
+            row.engine_mb[precision] = variant["measured"]["engine_size"] / 1e6
         if variant["outcome"] == "failed":
             row = dataclasses.replace(row, failures=(*row.failures, f"{precision}: {variant['reason']}"))
     return row

@@ -1,4 +1,4 @@
-"""Finished steps on disk, each in a folder named by what decides its result.
+"""Finished steps on disk, each in a folder that is named by what decides its result.
 
 A step whose key was seen before is not done again, and a build that was killed goes on after its last whole step.
 Knows no step.
@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from build_engines import atomic
@@ -23,17 +22,8 @@ _LOCKS = ".locks"
 _MAKING = ".making-"
 
 
-@dataclass(frozen=True)
-class Step:
-    """A finished step."""
-
-    folder: Path
-    digest: str
-    """Of the step's key; stands for its result in the keys of later steps."""
-
-
 def digest_of(name: str, key: Mapping[str, object]) -> str:
-    """What the step `name` is known by when `key`, which JSON can say, decides its result."""
+    """The name of the folder of the step `name` whose result `key` decides; later steps have it in their keys."""
     return hashlib.sha256(_text(name, key).encode()).hexdigest()[:32]
 
 
@@ -43,17 +33,16 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, name: str, key: Mapping[str, object]) -> Step | None:
-        """The step, where it was finished before."""
-        digest = digest_of(name, key)
-        folder = self._folder / name / digest
+    def find(self, name: str, key: Mapping[str, object]) -> Path | None:
+        """The folder of the step, where it was finished before."""
+        folder = self._folder / name / digest_of(name, key)
         if not (folder / KEY_FILE).is_file():
             return None
         os.utime(folder)
-        return Step(folder, digest)
+        return folder
 
-    def step(self, name: str, key: Mapping[str, object], make: Callable[[Path], None]) -> Step:
-        """The step, made now by `make`, which is given an empty folder, where it was not finished before.
+    def make(self, name: str, key: Mapping[str, object], make: Callable[[Path], None]) -> Path:
+        """The folder of the step, filled now by `make`, which is given an empty one, where it was not finished before.
 
         Two builds that need the same step at once make it once.
 
@@ -75,7 +64,7 @@ class Cache:
                 work.rename(folder)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        return Step(folder, digest)
+        return folder
 
     def shrink(self, limit: int = LIMIT_BYTES) -> None:
         """Remove the steps that were not used for the longest time until those left take at most `limit` bytes."""

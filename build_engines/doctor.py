@@ -4,16 +4,15 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from build_engines.compilers import WORDS, Gpu, gpus, load_compiler
+from build_engines.engine import WORDS, load_compiler
 from build_engines.errors import CompilerMissingError
-from build_engines.variants import Compiler, Precision
-from build_engines.versions import CONTAINERS, TARGET, Container, container_with
+from build_engines.machine import LIBRARIES, Gpu, gpus, installed_version
+from build_engines.nvidia_releases import CONTAINERS, TARGET, Container, container_with
+from build_engines.values import Compiler, Precision
 from contract.cpus import available_cpus
 
-_LIBRARIES = ("torch", "timm", "onnx", "onnxruntime-gpu", "nvidia-modelopt")
 _INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
 _CAPABILITIES = {Precision.FP16: (7, 5), Precision.INT8: (7, 5), Precision.FP8: (8, 9)}
 """The first GPUs whose tensor cores multiply a precision and which TensorRT 10.16 and 11 take: Turing; for FP8 Ada."""
@@ -44,13 +43,13 @@ def examine(folder: Path = Path(), proc: Path = Path("/proc")) -> tuple[Finding,
         Finding("CPUs", str(available_cpus()), None),
         _memory(proc / "meminfo"),
         Finding("free disk", _gib(shutil.disk_usage(folder).free), None),
-        *(_library(name) for name in _LIBRARIES),
+        *(_library(name) for name in LIBRARIES),
         *_gpu_findings(found),
         tensorrt,
         rtx,
         *_precisions_on_cpu(proc / "cpuinfo"),
         *(precision_on_gpu(precision, found, tensorrt=bool(tensorrt.ok)) for precision in _CAPABILITIES),
-        container(next(filter(None, map(_version, _TENSORRT_PACKAGES)), None)),
+        container(next(filter(None, map(installed_version, _TENSORRT_PACKAGES)), None)),
     )
 
 
@@ -108,15 +107,8 @@ def _memory(meminfo: Path) -> Finding:
 
 
 def _library(name: str) -> Finding:
-    found = _version(name)
+    found = installed_version(name)
     return Finding(name, found or "not installed: install Vitrine's extra `build`", found is not None)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _gpu_findings(gpus: Sequence[Gpu]) -> tuple[Finding, ...]:

@@ -37,162 +37,128 @@ class BuildError(Exception):
 
     code: str
 
+    def __init_subclass__(cls, code: str = "") -> None:
+        cls.code = code
 
-class PlanError(BuildError):
+
+class PlanError(BuildError, code="invalid_plan"):
     """The choices of a build contradict each other or are out of range."""
-
-    code = "invalid_plan"
 
 
 class SourceError(BuildError):
-    """The model, its weights or its labels cannot be had as asked."""
+    """The model, its weights or its labels are not available as the plan asks for them."""
 
 
-class RegistrationError(SourceError):
+class RegistrationError(SourceError, code="module_not_importable"):
     """A module that should register architectures with timm cannot be imported."""
 
-    code = "module_not_importable"
 
-
-class UnknownModelError(SourceError):
+class UnknownModelError(SourceError, code="unknown_model"):
     """timm knows no model of that name."""
 
-    code = "unknown_model"
 
-
-class UnsupportedModelError(SourceError):
+class UnsupportedModelError(SourceError, code="unsupported_model"):
     """timm knows the model, but it is not a classifier of RGB pictures."""
 
-    code = "unsupported_model"
 
-
-class WeightsUnavailableError(SourceError):
+class WeightsUnavailableError(SourceError, code="weights_unavailable"):
     """timm's pretrained weights cannot be downloaded and are not in the local cache."""
 
-    code = "weights_unavailable"
 
-
-class CheckpointUnreadableError(SourceError):
+class CheckpointUnreadableError(SourceError, code="checkpoint_unreadable"):
     """The checkpoint is missing, broken, or holds no state dict."""
 
-    code = "checkpoint_unreadable"
 
-
-class CheckpointUnsafeError(SourceError):
+class CheckpointUnsafeError(SourceError, code="checkpoint_unsafe"):
     """The checkpoint is a pickle that asks to run code."""
 
-    code = "checkpoint_unsafe"
 
-
-class CheckpointMismatchError(SourceError):
+class CheckpointMismatchError(SourceError, code="checkpoint_mismatch"):
     """The checkpoint belongs to another architecture."""
 
-    code = "checkpoint_mismatch"
 
-
-class LabelsMissingError(SourceError):
+class LabelsMissingError(SourceError, code="labels_missing"):
     """There is no label for each class, or the file that should name them cannot be read."""
 
-    code = "labels_missing"
 
-
-class ClassesMismatchError(SourceError):
+class ClassesMismatchError(SourceError, code="classes_mismatch"):
     """Two sources disagree about the number of classes."""
 
-    code = "classes_mismatch"
 
-
-class ExportError(BuildError):
+class ExportError(BuildError, code="export_failed"):
     """The model could not be turned into a graph that keeps the contract."""
 
-    code = "export_failed"
 
-
-class ParityError(BuildError):
+class ParityError(BuildError, code="parity_failed"):
     """The graph does not answer what the model answers."""
-
-    code = "parity_failed"
 
 
 class PicturesError(BuildError):
-    """The pictures for calibration or evaluation do not do."""
+    """The pictures cannot be used for calibration or evaluation."""
 
 
-class PicturesUnreadableError(PicturesError):
+class PicturesUnreadableError(PicturesError, code="pictures_unreadable"):
     """There is no such folder or zip, it holds no pictures, or one of them is broken."""
 
-    code = "pictures_unreadable"
 
-
-class TooFewPicturesError(PicturesError):
+class TooFewPicturesError(PicturesError, code="too_few_pictures"):
     """There are fewer pictures than a calibration can be trusted with."""
 
-    code = "too_few_pictures"
 
-
-class UselessPicturesError(PicturesError):
+class UselessPicturesError(PicturesError, code="useless_pictures"):
     """The pictures are all alike, or show nothing."""
 
-    code = "useless_pictures"
 
-
-class PrecisionError(BuildError):
+class PrecisionError(BuildError, code="precision_failed"):
     """The graph could not be brought to a lower precision."""
-
-    code = "precision_failed"
 
 
 class EngineError(BuildError):
     """The graph could not be compiled."""
 
 
-class CompilerMissingError(EngineError):
+class CompilerMissingError(EngineError, code="compiler_missing"):
     """The compiler's library is not installed, or cannot be used on this machine."""
 
-    code = "compiler_missing"
 
-
-class CompileError(EngineError):
+class CompileError(EngineError, code="compile_failed"):
     """The compiler refused the graph."""
 
-    code = "compile_failed"
 
-
-class InvalidOutputError(BuildError):
+class InvalidOutputError(BuildError, code="invalid_output"):
     """A variant answers NaN, infinity, or what is no probability."""
-
-    code = "invalid_output"
 
 
 class RepositoryError(BuildError):
     """The entry cannot be published."""
 
 
-class NotOursError(RepositoryError):
+class NotOursError(RepositoryError, code="entry_not_ours"):
     """Something that Vitrine did not build has the entry's name."""
 
-    code = "entry_not_ours"
 
-
-class UnknownEntryError(RepositoryError):
+class UnknownEntryError(RepositoryError, code="unknown_entry"):
     """There is no entry of that name, or no such version of it."""
 
-    code = "unknown_entry"
 
-
-class TargetMismatchError(RepositoryError):
+class TargetMismatchError(RepositoryError, code="target_mismatch"):
     """The repository holds engines for another TensorRT or another GPU."""
 
-    code = "target_mismatch"
+
+class LoadError(RepositoryError, code="load_failed"):
+    """A running Triton did not load the new version, or its answers are not those that the build measured."""
 
 
-class LoadError(RepositoryError):
-    """A running Triton did not load the new version, or it answered otherwise than it was built to."""
-
-    code = "load_failed"
-
-
-class UnwritableError(RepositoryError):
+class UnwritableError(RepositoryError, code="repository_unwritable"):
     """The disk is full, or the repository may not be written."""
 
-    code = "repository_unwritable"
+
+def first_line(error: Exception) -> str:
+    """The kind of a foreign error and the first line that it says."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(";")
+
+
+def last_line(error: BaseException) -> str:
+    """The kind of a foreign error and the last line that it says, where the lines before only say where it was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"

@@ -1,40 +1,48 @@
-"""What one build is asked to do, checked as far as that is possible without torch and timm."""
+"""What one build is asked to do: each choice declared once, for the command line, for files of plans and for the docs.
 
+Checked as far as that is possible without torch and timm.
+"""
+
+import ast
+import inspect
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from build_engines.errors import PlanError
-from build_engines.variants import Compiler, Precision
+from build_engines.values import Compiler, Precision
 from contract.spec import NAME
 
+MAX_NAME = 128
+"""Characters of an entry's name that `contract.spec.NAME` allows."""
 NOTE_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
-
 RESERVED = frozenset(
     (
-        *(
-            "calibration",
-            "compiler",
-            "date",
-            "engine",
-            "gate",
-            "inputs",
-            "kept",
-            "labels",
-            "measured",
-            "onnx_sha256",
-            "opset",
-        ),
-        *("parameters", "parity", "precision", "runtime"),
-        *("timm_name", "timm_tag", "versions", "weights", "weights_sha256"),
+        *("calibration", "compiler", "date", "engine", "gate", "inputs", "kept", "labels", "measured", "onnx_sha256"),
+        *("opset", "parameters", "parity", "precision", "runtime", "timm_name", "timm_tag", "versions", "weights"),
+        "weights_sha256",
     )
 )
 """First words of the provenance keys that the builder itself writes."""
 
-METHODS = ("entropy", "max")
-KEEP = ("none", "auto")
+
+@dataclass(frozen=True)
+class Option:
+    """How people give a field of `Plan`. What it means is the docstring under the field, for people too."""
+
+    metavar: str | None = None
+    flag: str = ""
+    """On the command line, where it is not the field's name with hyphens; in a file it is always the field's name."""
+    exclusive: bool = False
+    """Whether it excludes the others that say so."""
+    shared: bool = False
+    """Whether it is a key of a whole file of plans, and not of one model."""
 
 
 def default_cache() -> Path:
@@ -50,45 +58,59 @@ class Plan:
         PlanError: two choices contradict each other, or one is out of range.
     """
 
-    model: str
-    """timm's name, with or without a tag: `vit_tiny_patch16_224.augreg_in21k_ft_in1k`."""
-    repository: Path
+    model: Annotated[str, Option("MODEL")]
+    """timm's name of the model, with or without a tag"""
+    repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
+    """Triton's folder"""
     name: str = ""
-    """The FP32 entry's name; timm's name where it is empty. Other precisions add theirs: `<name>_int8`."""
-    precisions: tuple[Precision, ...] = (Precision.FP32,)
-    compiler: Compiler = Compiler.NONE
-    checkpoint: Path | None = None
-    pretrained: bool = True
-    """Whether timm's weights are taken where there is no checkpoint; random ones otherwise."""
-    labels: Path | None = None
+    """the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)"""
+    checkpoint: Annotated[Path | None, Option("FILE", exclusive=True)] = None
+    """weights by timm's names: .safetensors, or what torch.save wrote (tensors only, nothing in it is run)"""
+    pretrained: Annotated[bool, Option(flag="--no-pretrained", exclusive=True)] = True
+    """random weights, seeded, instead of timm's"""
+    labels: Annotated[Path | None, Option("FILE")] = None
+    """one label on each line (default: timm's ImageNet sets)"""
     num_classes: int | None = None
-    register: tuple[str, ...] = ()
-    """Modules to import first, for the architectures that they register with timm."""
-    calibration: Path | None = None
-    """Pictures like those that will be classified: a folder, a zip, or a folder in a zip (`pictures.zip/train`)."""
+    """number of classes (default: as many as labels, else the checkpoint's, else the model's)"""
+    register: Annotated[tuple[str, ...], Option("MODULE")] = ()
+    """import this Python module first, which registers an architecture with timm; repeatable"""
+    notes: Annotated[Mapping[str, str], Option("KEY=VALUE", flag="--note")] = field(default_factory=dict)
+    """add build.KEY to the provenance; repeatable"""
+    precisions: Annotated[tuple[Precision, ...], Option("LIST", flag="--precision")] = (Precision.FP32,)
+    """of fp32, fp16, int8, fp8, with commas between them"""
+    compiler: Compiler = Compiler.NONE
+    """none serves the graph with ONNX Runtime on a CPU; tensorrt makes engines for this machine's GPU; rtx makes
+    engines of TensorRT for RTX, without a GPU, which Triton cannot load"""
+    calibration: Annotated[Path | None, Option("PICTURES")] = None
+    """500 or more pictures like those to be classified: a folder, a zip, or a folder in a zip (p.zip/train)"""
     calibration_pictures: int = 512
-    """How many of them are used."""
-    calibration_method: str = "entropy"
-    evaluation: Path | None = None
-    """Pictures on which variants are compared with the model; the rest of the calibration's where there are none."""
-    keep_fp16: str = "none"
-    """`auto` leaves the blocks that INT8 or FP8 hurts most in high precision, until the gate passes."""
+    """how many of them are used"""
+    calibration_method: Literal["entropy", "max"] = "entropy"
+    """how INT8 ranges follow from what is seen; max never cuts outliers"""
+    evaluation: Annotated[Path | None, Option("PICTURES")] = None
+    """pictures for accuracy, in a folder for each class where it is known (default: calibration's others)"""
+    keep_fp16: Literal["none", "auto"] = "none"
+    """auto leaves the blocks that INT8 or FP8 hurts most in high precision, until the calibration pictures pass the
+    gate's accuracy"""
     force: bool = False
-    """Publish what the gate refuses, with its failures in the provenance."""
+    """publish what the gate refuses, and say so in the provenance"""
     max_batch_size: int = 32
+    """most pictures in one batch"""
     opt_batch_size: int | None = None
-    """The batch size that an engine is tuned for; 8, or the largest where that is smaller."""
+    """what an engine is tuned for (default: 8, at most the largest)"""
     instances: int = 1
+    """copies that Triton runs"""
     max_queue_delay_us: int | None = None
-    """How long Triton waits for a batch to fill; 0 on a CPU and 10,000 for engines where it is not said."""
+    """how long Triton waits for a batch to fill (default: 0 on a CPU, 10000 for engines)"""
     workspace_mib: int = 4096
-    """Memory that the compiler may plan for an engine's scratch space."""
-    load: str = ""
-    """host:port of a running Triton's gRPC service that is asked to load what was published."""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Provenance that only the caller knows."""
-    cache: Path = field(default_factory=default_cache)
-    reports: Path = Path("build_reports")
+    """scratch memory that an engine may use"""
+    load: Annotated[str, Option("HOST:PORT", shared=True)] = ""
+    """a running Triton's gRPC service: it loads each new version, which is compared before the old one goes, and
+    withdrawn if its answers differ"""
+    cache: Annotated[Path, Option("FOLDER", shared=True)] = field(default_factory=default_cache)
+    """where finished steps are kept (default: ~/.cache/vitrine)"""
+    reports: Annotated[Path, Option("FOLDER", shared=True)] = Path("build_reports")
+    """where reports are written"""
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -112,10 +134,18 @@ class Plan:
                 f"{' and '.join(lower)} must see real pictures: --calibration takes a folder or a zip with 500 or "
                 "more, like those that will be classified"
             )
-        if self.calibration_method not in METHODS:
-            raise PlanError(f"--calibration-method is one of {', '.join(METHODS)}, not {self.calibration_method!r}")
-        if self.keep_fp16 not in KEEP:
-            raise PlanError(f"--keep-fp16 is one of {', '.join(KEEP)}, not {self.keep_fp16!r}")
+        if long := [name for name in map(self.entry_name, self.precisions) if len(name) > MAX_NAME]:
+            raise PlanError(
+                f"the entry's name {long[0]} has {len(long[0])} characters, at most {MAX_NAME} are allowed; give a "
+                "shorter --name"
+            )
+
+        for option, words, value in (
+            ("calibration-method", values_of(kind_of("calibration_method")), self.calibration_method),
+            ("keep-fp16", values_of(kind_of("keep_fp16")), self.keep_fp16),
+        ):
+            if value not in words:
+                raise PlanError(f"--{option} is one of {', '.join(words)}, not {value!r}")
 
     def _check_numbers(self) -> None:
         opt = self.opt_batch_size
@@ -150,3 +180,44 @@ class Plan:
     def entry_name(self, precision: Precision) -> str:
         """The name of the entry of one precision."""
         return self.base_name if precision is Precision.FP32 else f"{self.base_name}_{precision.value}"
+
+
+def help_of(name: str) -> str:
+    """What the field `name` of `Plan` means: the docstring under it."""
+    return _HELP[name]
+
+
+def option_of(name: str) -> Option:
+    """How people give the field `name` of `Plan`."""
+    return next(iter(getattr(_HINTS[name], "__metadata__", ())), Option())
+
+
+def kind_of(name: str) -> Any:
+    """The type of the field `name` of `Plan`, without None."""
+    kind = getattr(_HINTS[name], "__origin__", None) if hasattr(_HINTS[name], "__metadata__") else _HINTS[name]
+    return next(one for one in get_args(kind) if one is not NoneType) if isinstance(kind, UnionType) else kind
+
+
+def values_of(kind: Any) -> tuple[str, ...]:
+    """The words that a choice of type `kind` takes; empty where it takes any."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(each.value for each in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
+
+
+def _docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, which Python itself does not keep."""
+    (tree,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 (it is one)
+    return {
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+_HINTS = get_type_hints(Plan, include_extras=True)
+_HELP = _docstrings(Plan)

@@ -17,25 +17,23 @@ The keys are the fields of `Plan`. Paths are relative to the file.
 
 import difflib
 import sys
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from build_engines.errors import PlanError
-from build_engines.plan import Plan
+from build_engines.plan import Plan, help_of, kind_of, option_of, values_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_SHARED = ("repository", "cache", "reports", "load")
+_SHARED = tuple(each.name for each in fields(Plan) if option_of(each.name).shared)
 """Keys of the whole file."""
-_TYPES = typing.get_type_hints(Plan)
+_WORDS = {Path: "a path in quotes", str: "a text in quotes", int: "a whole number", bool: "true or false"}
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
@@ -73,7 +71,7 @@ def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
         raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
     values = {"repository": "model_repository", **table}
     try:
-        return Plan(**{key: _value(f"{where}: {key}", value, _TYPES[key], folder) for key, value in values.items()})
+        return Plan(**{key: _value(f"{where}: {key}", value, kind_of(key), folder) for key, value in values.items()})
     except PlanError as error:
         raise PlanError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
@@ -88,23 +86,47 @@ def _known(where: str, table: Mapping[str, object], choices: "tuple[str, ...] | 
 
 def _value(where: str, value: object, kind: Any, folder: Path) -> Any:
     """A TOML value as `Plan` wants it, whose field has the type `kind`."""
-    if isinstance(kind, types.UnionType):
-        kind = next(one for one in typing.get_args(kind) if one is not type(None))
-    origin = typing.get_origin(kind)
+    origin = get_origin(kind)
     if origin is tuple and isinstance(value, list):
-        return tuple(_value(where, each, typing.get_args(kind)[0], folder) for each in value)
+        return tuple(_value(where, each, get_args(kind)[0], folder) for each in value)
     if origin is Mapping and isinstance(value, dict):
         return {key: _value(f"{where}.{key}", each, str, folder) for key, each in value.items()}
     if kind is Path and isinstance(value, str):
         return folder / Path(value).expanduser()
-    if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(value, str):
-        if value not in (choices := [choice.value for choice in kind]):
+    if (choices := values_of(kind)) and isinstance(value, str):
+        if value not in choices:
             raise PlanError(f"{where} must be one of {', '.join(choices)}; is {value!r}")
-        return kind(value)
+        return kind(value) if isinstance(kind, type) else value
     if kind in (str, int, bool) and type(value) is kind:
         return value
-    names = {Path: "a path in quotes", str: "a text in quotes", int: "a whole number", bool: "true or false"}
-    raise PlanError(f"{where} must be {names.get(kind, 'a list' if origin is tuple else 'a table')}; is {value!r}")
+    raise PlanError(f"{where} must be {_words(kind)}; is {value!r}")
+
+
+def _words(kind: Any) -> str:
+    """What a key whose field has the type `kind` takes."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    return " or ".join(map(repr, values_of(kind))) or ("a list" if get_origin(kind) is tuple else "a table")
+
+
+def plan_keys() -> Iterator[tuple[str, str, str, str]]:
+    """For the documentation: each key, what it takes, its default, and its meaning."""
+    for each in fields(Plan):
+        default, meaning = each.default, help_of(each.name)
+        if default is True:
+            meaning = f"false: {meaning}"
+        if isinstance(default, tuple):
+            default = [one.value for one in default]
+        if isinstance(default, Enum):
+            default = default.value
+        said = (
+            ""
+            if default in (MISSING, None, "", [])
+            else str(default).lower()
+            if default in (True, False)
+            else str(default)
+        )
+        yield each.name, _words(kind_of(each.name)), said, meaning
 
 
 def _each_once(path: Path, plans: list[Plan]) -> None:

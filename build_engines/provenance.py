@@ -2,47 +2,51 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib.metadata import version
 
-from build_engines.accuracy import Accuracy
+from build_engines.judge import Accuracy
+from build_engines.machine import installed_version, library_versions
 from build_engines.pictures import PictureSet
-from build_engines.report import VariantReport
-from build_engines.variants import Compiler, Precision
+from build_engines.results import Result
+from build_engines.values import Compiler, Precision
 
-_LIBRARIES = {"vitrine": "vitrine", "torch": "torch", "timm": "timm", "onnx": "onnx", "onnxruntime": "onnxruntime-gpu"}
-"""Their names, and those of the packages that bring them."""
+_SHOWN = {"torch": "torch", "timm": "timm", "onnx": "onnx", "onnxruntime": "onnxruntime-gpu"}
+"""The libraries whose versions each entry says, and the packages that bring them."""
 
 
 def provenance(*parts: Mapping[str, str]) -> dict[str, str]:
     """What the steps and the caller say (`parts`), with the versions that built it and the date."""
     said = {key: value for part in parts for key, value in part.items()}
-    said |= {f"versions.{library}": version(package) for library, package in _LIBRARIES.items()}
+    libraries = library_versions()
+    said |= {f"versions.{name}": libraries[package] for name, package in _SHOWN.items()}
+    said["versions.vitrine"] = installed_version("vitrine") or "unknown"
     said["date"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return said
 
 
-def of_variant(report: VariantReport, calibration: PictureSet | None, method: str) -> dict[str, str]:
-    """What was measured of a variant, and how it was made."""
-    said = {"precision": report.precision.value}
-    if report.compiler is not Compiler.NONE:
-        said["compiler"] = report.compiler.value
-    if report.precision is not Precision.FP32 and calibration:
+def of_result(result: Result, calibration: PictureSet | None, method: str) -> dict[str, str]:
+    """What was measured of a variant, what the gate said, and how it was made."""
+    said = {"precision": result.precision.value}
+    if result.compiler is not Compiler.NONE:
+        said["compiler"] = result.compiler.value
+    if result.precision is not Precision.FP32 and calibration:
         said["calibration.set"] = calibration.origin
         said["calibration.pictures"] = str(len(calibration))
         said["calibration.sha256"] = calibration.sha256
-        if report.precision is not Precision.FP16:
+        if result.precision is not Precision.FP16:
             said["calibration.method"] = method
-            said["versions.modelopt"] = version("nvidia-modelopt")
-    if report.accuracy:
-        said |= _measured(report.accuracy)
-    if report.race:
-        said["measured.speedup"] = f"{report.race.speedup:.2f} over {report.race.against.value}"
-    if report.verdict:
-        said["gate"] = "passed" if report.verdict.passed else f"failed, forced: {'; '.join(report.verdict.failures)}"
+            said["versions.modelopt"] = library_versions()["nvidia-modelopt"]
+    if measured := result.measured:
+        said |= measured.parity
+        if measured.accuracy:
+            said |= _accuracy(measured.accuracy)
+        if measured.race:
+            said["measured.speedup"] = f"{measured.race.speedup:.2f} over {measured.race.against.value}"
+    if verdict := result.verdict:
+        said["gate"] = "passed" if verdict.passed else f"failed, forced: {'; '.join(verdict.failures)}"
     return said
 
 
-def _measured(accuracy: Accuracy) -> dict[str, str]:
+def _accuracy(accuracy: Accuracy) -> dict[str, str]:
     said = {"measured.pictures": str(accuracy.pictures), "measured.agreement": f"{100 * accuracy.agreement:.2f}"}
     if accuracy.labelled:
         said["measured.top1"] = f"{100 * accuracy.labelled.top1:.2f}"

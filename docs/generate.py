@@ -12,6 +12,8 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
+from build_engines.planfile import plan_keys
+from docs import rooms
 from service.api.errors import HTTP_CODES, INTERNAL, STATUS
 from service.app import create_app
 from service.inventory import Inventory
@@ -35,6 +37,10 @@ def pages() -> dict[Path, str]:
         table(("metric", "type", "labels", "meaning"), metrics()),
         "## build-engines\n",
         *(f"```text\n$ build-engines {arguments}\n{build_engines_help(arguments)}```\n" for arguments in COMMANDS),
+        "## Keys of a file of plans\n\nFor `build-engines apply`. Under `[defaults]` they hold for every model.\n",
+        table(("key", "takes", "default", "meaning"), plan_keys()),
+        "## Rooms of the builder\n\nThe folders and modules of `build_engines/`, and what each imports.\n",
+        table(("room", "what it is", "imports"), rooms.table()),
     ]
     return {
         FOLDER / "reference.md": "\n".join(sections),

@@ -1,6 +1,6 @@
 """Engines of the datacentre's TensorRT, built, run and timed for real: left out, with the reason, where that cannot be.
 
-Pictures are noise, so probabilities are compared and no accuracy is.
+Pixels are noise, so probabilities are compared and no accuracy is.
 """
 
 from pathlib import Path
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from build_engines.compilers import Library, gpus, is_installed, load_compiler, why_not
-from build_engines.engine import Engine, Profile, compile_engine
+from build_engines.engine.compilers import Library, is_installed, load_compiler, why_not
+from build_engines.engine.engine import Engine, Profile, compile_engine
+from build_engines.engine.engine_session import EngineSession, open_engine
 from build_engines.errors import CompileError, InvalidOutputError
-from build_engines.graph import describe
-from build_engines.parity import pictures
-from build_engines.runtime import EngineSession, open_engine
-from build_engines.sessions import Pictures, open_graph
-from build_engines.variants import Compiler
+from build_engines.graph.onnxruntime_session import open_graph
+from build_engines.machine import gpus
+from build_engines.pictures import made_pictures
+from build_engines.values import Compiler, Pixels, describe
 from contract.spec import Preprocessing
 
 REASON = why_not(Compiler.TENSORRT, installed=is_installed(Compiler.TENSORRT), gpus=gpus())
@@ -31,8 +31,8 @@ def tensorrt() -> Library:
 
 
 @pytest.fixture(scope="module")
-def images() -> Pictures:
-    return pictures(LARGEST, Preprocessing(32, 32))
+def images() -> Pixels:
+    return made_pictures(LARGEST, Preprocessing(32, 32))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_it_is_stamped_with_the_gpu_that_it_is_for(engine: Engine, tensorrt: Lib
     assert (engine.stamp["engine.gpu"], engine.stamp["engine.compute_capability"]) in shown
 
 
-def test_it_answers_what_the_graph_answers(session: EngineSession, images: Pictures) -> None:
+def test_it_answers_what_the_graph_answers(session: EngineSession, images: Pixels) -> None:
     wanted = open_graph(BUNDLED)
     assert session.batches == (1, LARGEST)
     for batch in (1, 3, LARGEST, 1):
@@ -71,7 +71,7 @@ def test_it_answers_what_the_graph_answers(session: EngineSession, images: Pictu
         assert np.abs(answers - wanted.run(images[:batch])).max() < 0.01
 
 
-def test_a_batch_beyond_the_profile_is_refused(session: EngineSession, images: Pictures) -> None:
+def test_a_batch_beyond_the_profile_is_refused(session: EngineSession, images: Pixels) -> None:
     with pytest.raises(InvalidOutputError, match=f"takes batches of 1 to {LARGEST}"):
         session.run(np.concatenate((images, images)))
     assert len(session.run(images)) == LARGEST
@@ -88,7 +88,7 @@ def test_timings_are_kept_for_the_next_build(engine: Engine, tensorrt: Library, 
     assert timings.read_bytes()
 
 
-def test_int8_with_fp16_around_it_runs(tensorrt: Library, images: Pictures, tmp_path: Path) -> None:
+def test_int8_with_fp16_around_it_runs(tensorrt: Library, images: Pixels, tmp_path: Path) -> None:
     from modelopt.onnx.quantization import quantize  # noqa: PLC0415 (takes ten seconds, also where all is left out)
 
     path = tmp_path / "model.onnx"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.fakes import encoded
 from tests.integration.conftest import Running
+from tests.integration.modes import in_mode, ready
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,29 @@ def test_a_running_triton_loads_what_was_built(small: list[str], triton: Running
     built = run([*small, "--repository", str(triton.repository), "--load", stack.grpc_address])
     assert built.returncode == 0, built.stdout + built.stderr
     assert "fp32 load" in built.stdout
+    assert "this Triton loads by itself" in built.stdout
+
+
+def test_a_triton_in_explicit_mode_follows_when_it_is_asked(small: list[str], tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    repository.mkdir()
+    here = ["--repository", str(repository)]
+    with in_mode("explicit", repository) as url:
+        for instances in ("1", "2"):
+            built = run([*small, *here, "--instances", instances, "--load", url])
+            assert built.returncode == 0, built.stdout + built.stderr
+            assert "before they were compared" not in built.stdout
+            assert ready(url, "linear_8") == [instances]
+        assert run([*small, *here, "--instances", "3"]).returncode == 0
+        assert ready(url, "linear_8") == ["2"]
+        alone = run(["rollback", "linear_8", "--to", "2", *here])
+        assert "one in explicit mode must be asked" in alone.stdout
+        back = run(["rollback", "linear_8", "--to", "1", *here, "--load", url])
+        assert f"the Triton at {url} serves it now" in back.stdout, back.stderr
+        assert ready(url, "linear_8") == ["1"]
+    gone = run(["rollback", "linear_8", "--to", "3", *here, "--load", url])
+    assert (gone.returncode, "[load_failed]" in gone.stderr) == (2, True)
+    assert "version 1 of 1, 2, 3" in run(["list", *here]).stdout
 
 
 def test_a_version_that_no_triton_loads_is_withdrawn(small: list[str], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from docs import rooms
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("contract", "service", "embedded", "build_engines", "training", "benchmarks")
 
@@ -34,6 +36,20 @@ LAYERS = [
     ["service.settings"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""
+
+STEPS = ["model", "pictures", "graph", "engine", "judge", "repository"]
+BUILDER = [
+    ["cli"],
+    ["build", "summary", "doctor"],
+    ["report", "publish", "planfile", "options"],
+    ["provenance", "steps"],
+    ["results", "cache"],
+    STEPS,
+    ["plan", "machine", "nvidia_releases"],
+    ["values", "atomic"],
+    ["errors"],
+]
+"""The rooms of the builder from the command down: a room imports from lower layers only, so no step imports another."""
 
 HEAVY = {"torch", "timm", "onnx", "onnxruntime", "onnxscript", "tensorrt", "modelopt", "torchvision"}
 LIGHT_PACKAGES = ("contract", "service", "embedded")
@@ -95,6 +111,19 @@ def test_the_gateways_layers_are_complete_and_run_down() -> None:
         for target in imports_of(name):
             if target in level:
                 assert level[target] > depth, f"{name} imports {target}, which is not below it"
+
+
+def test_the_builders_rooms_are_complete_and_run_down() -> None:
+    level = {name: depth for depth, names in enumerate(BUILDER) for name in names}
+    found = rooms.rooms()
+    assert level.keys() == found.keys()
+    assert [(room, other) for room, others in found.items() for other in others if level[other] <= level[room]] == []
+
+
+def test_the_builders_folders_are_entered_by_their_doors() -> None:
+    for module, tree in rooms.modules().items():
+        inner = {target for target in rooms.imports_of(tree) if "." in target}
+        assert {target for target in inner if rooms.room_of(target) != rooms.room_of(module)} == set(), module
 
 
 def test_there_is_no_cycle() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from build_engines.versions import TARGET
+from build_engines.nvidia_releases import TARGET
 from embedded import supervisor, tritonserver
 from embedded.container import PORTS
 from embedded.preflight import Server

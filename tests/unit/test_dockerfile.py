@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.versions import TARGET
+from build_engines.nvidia_releases import TARGET
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("gateway", "triton-cpu", "bench", "builder")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.export import export
-from build_engines.graph import Graph
+from build_engines.graph.exporter import export_graph
+from build_engines.model import TimmModel, load_timm_model
 from build_engines.plan import Plan
-from build_engines.source import Source, load_source
+from build_engines.values import Graph
 
 # The build environment is the only one with torch; elsewhere these tests are not there.
 collect_ignore_glob = [] if importlib.util.find_spec("timm") else ["*.py"]
@@ -73,12 +73,12 @@ def plan(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def source(plan: Plan) -> Source:
+def source(plan: Plan) -> TimmModel:
     """What `plan` starts from."""
-    return load_source(plan)
+    return load_timm_model(plan)
 
 
 @pytest.fixture(scope="session")
-def graph(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+def graph(source: TimmModel, tmp_path_factory: pytest.TempPathFactory) -> Graph:
     """Its graph."""
-    return export(source.classifier, tmp_path_factory.mktemp("graph"))
+    return export_graph(source.classifier, tmp_path_factory.mktemp("graph"))

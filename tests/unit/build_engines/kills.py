@@ -17,10 +17,10 @@ import timm  # noqa: F401 (once, and not in every child)
 import torch
 from PIL import Image
 
-from build_engines.builder import build
-from build_engines.parity import pictures
+from build_engines.build import build
+from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
-from build_engines.variants import Compiler, Precision
+from build_engines.values import Compiler, Precision
 from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import LABELS, Silent
 
@@ -88,7 +88,7 @@ def on(folder: Path) -> None:
     """One folder for all steps. A line of `died` is a step and the entries that were there when it was done."""
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
     with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
-        for number, pixels in enumerate(pictures(600, Preprocessing(32, 32, 1.0))):
+        for number, pixels in enumerate(made_pictures(600, Preprocessing(32, 32, 1.0))):
             content = BytesIO()
             Image.fromarray(pixels).save(content, "PNG")
             archive.writestr(f"{number:04}.png", content.getvalue())

@@ -23,20 +23,20 @@ def writes(text: str, calls: list[str] | None = None) -> Callable[[Path], None]:
 
 def test_a_step_with_the_same_key_is_done_once(tmp_path: Path) -> None:
     calls: list[str] = []
-    first = Cache(tmp_path).step("double", {"a": 1, "b": "x"}, writes("one", calls))
-    again = Cache(tmp_path).step("double", {"b": "x", "a": 1}, writes("two", calls))
+    first = Cache(tmp_path).make("double", {"a": 1, "b": "x"}, writes("one", calls))
+    again = Cache(tmp_path).make("double", {"b": "x", "a": 1}, writes("two", calls))
     assert first == again
-    assert (again.folder / "result").read_text() == "one"
+    assert (again / "result").read_text() == "one"
     assert calls == ["one"]
 
 
 @pytest.mark.parametrize(("name", "key"), [("double", {"a": 2}), ("triple", {"a": 1}), ("double", {"a": "1"})])
 def test_another_key_is_another_step(tmp_path: Path, name: str, key: dict[str, object]) -> None:
-    first = Cache(tmp_path).step("double", {"a": 1}, writes("one"))
-    other = Cache(tmp_path).step(name, key, writes("two"))
-    assert other.digest != first.digest
-    assert (first.folder / "result").read_text() == "one"
-    assert (other.folder / "result").read_text() == "two"
+    first = Cache(tmp_path).make("double", {"a": 1}, writes("one"))
+    other = Cache(tmp_path).make(name, key, writes("two"))
+    assert other.name != first.name
+    assert (first / "result").read_text() == "one"
+    assert (other / "result").read_text() == "two"
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        Cache(tmp_path).step("double", {}, fail)
+        Cache(tmp_path).make("double", {}, fail)
     assert Cache(tmp_path).find("double", {}) is None
     assert list((tmp_path / "double").iterdir()) == []
 
@@ -56,13 +56,13 @@ def test_a_killed_step_is_done_again_and_its_remains_go(tmp_path: Path) -> None:
         os._exit(9)
 
     context = multiprocessing.get_context("fork")
-    child = context.Process(target=lambda: Cache(tmp_path).step("double", {}, die))
+    child = context.Process(target=lambda: Cache(tmp_path).make("double", {}, die))
     child.start()
     child.join()
     assert child.exitcode == 9
     assert [folder.name.startswith(".making-") for folder in (tmp_path / "double").iterdir()] == [True]
-    done = Cache(tmp_path).step("double", {}, writes("whole"))
-    assert list((tmp_path / "double").iterdir()) == [done.folder]
+    done = Cache(tmp_path).make("double", {}, writes("whole"))
+    assert list((tmp_path / "double").iterdir()) == [done]
 
 
 def test_two_builds_make_a_step_once(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_two_builds_make_a_step_once(tmp_path: Path) -> None:
         (folder / "result").write_text("x")
 
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=lambda: Cache(tmp_path / "cache").step("slow", {}, slow)) for _ in range(3)]
+    children = [context.Process(target=lambda: Cache(tmp_path / "cache").make("slow", {}, slow)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
@@ -84,17 +84,17 @@ def test_two_builds_make_a_step_once(tmp_path: Path) -> None:
 
 def test_what_was_not_used_for_the_longest_time_goes_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    steps = [cache.step("s", {"n": n}, writes("x" * 1000)) for n in range(4)]
+    steps = [cache.make("s", {"n": n}, writes("x" * 1000)) for n in range(4)]
     for age, step in enumerate(steps):
-        os.utime(step.folder, (age, age))
+        os.utime(step, (age, age))
     cache.find("s", {"n": 0})
     cache.shrink(limit=2500)
     left = [n for n in range(4) if cache.find("s", {"n": n})]
     assert left == [0, 3]
-    assert not steps[1].folder.exists()
+    assert not steps[1].exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UnwritableError, match="--cache"):
-        Cache(tmp_path / "cache").step("s", {}, writes("x"))
+        Cache(tmp_path / "cache").make("s", {}, writes("x"))

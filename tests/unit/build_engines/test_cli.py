@@ -1,12 +1,13 @@
 """The command: what it prints, and with which code it ends."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from build_engines.cli import main
+from build_engines.cli import GATE_REFUSED, REFUSED, main
 from build_engines.plan import Plan
 
 
@@ -20,6 +21,16 @@ def test_help_teaches_and_does_not_wait_for_torch() -> None:
     assert "heavy: set()" in done.stdout
     for taught in ("--no-pretrained", "--checkpoint", "config.pbtxt", "Exit codes:", "training.architecture"):
         assert taught in done.stdout
+
+
+def test_the_help_says_what_each_code_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    said = capsys.readouterr().out.partition("Exit codes:")[2]
+    assert re.findall(r"^  (\d+) ", said, re.MULTILINE) == ["0", "1", str(REFUSED), str(GATE_REFUSED), "130"]
+    # A build may end with any of them after a part of it was published.
+    assert "nothing was published" not in said
+    assert "what was published before the end stays, and nothing is half published" in said
 
 
 def test_a_build_is_summed_up(plan_arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,9 +94,9 @@ def test_what_is_published_is_listed_rolled_back_and_pruned(
     capsys.readouterr()
     assert "version 2 of 1, 2" in said("list")
     assert "uint8 [batch, 8, 8, 3], batches up to 4" in said("inspect", "linear_8")
-    assert "version 1 is served now, before it was 2" in said("rollback", "linear_8")
+    assert "serves version 1, before it was 2" in said("rollback", "linear_8")
     assert "no version is old enough" in said("prune", "linear_8", "--keep", "1")
-    assert "version 2 is served now" in said("rollback", "linear_8", "--to", "2")
+    assert "serves version 2, before it was 1" in said("rollback", "linear_8", "--to", "2")
     assert "versions gone: 1" in said("prune", "--keep", "1")
     assert main(["inspect", "nothing", "--repository", str(small.repository)]) == 2
     assert "[unknown_entry]" in capsys.readouterr().err

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from build_engines.compilers import Gpu, gpus
 from build_engines.doctor import Finding, container, examine, lines, precision_on_gpu
-from build_engines.variants import Precision
+from build_engines.machine import Gpu, gpus
+from build_engines.values import Precision
 from contract.cpus import available_cpus
 
 H200 = Gpu("NVIDIA H200", (9, 0), 139 << 30, "580.1")

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from build_engines.builder import build
-from build_engines.report import Outcome
+from build_engines.build import build
+from build_engines.results import Outcome
 from contract.config import from_pbtxt, read_config
 from tests.unit.build_engines.conftest import Silent
 from tests.unit.build_engines.kills import plan, whole_plan

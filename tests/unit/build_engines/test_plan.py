@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from build_engines.errors import PlanError
-from build_engines.plan import Plan
-from build_engines.variants import Precision
+from build_engines.plan import MAX_NAME, Plan
+from build_engines.values import Precision
+from contract.spec import NAME
 
 HERE = Path()
 
@@ -23,6 +24,8 @@ def test_an_entrys_name_is_timms_with_its_tag_and_the_precision() -> None:
         ({"model": ""}, "name a timm model"),
         ({"name": "../x"}, "--name must match"),
         ({"name": ".hidden"}, "--name must match"),
+        ({"name": "a" * 124, "precisions": (Precision.INT8,), "calibration": HERE}, "has 129 characters, at most 128"),
+        ({"model": "m" * 129}, "has 129 characters, at most 128 are allowed; give a shorter --name"),
         ({"checkpoint": HERE / "x.pth", "pretrained": False}, "exclude each other"),
         ({"num_classes": 0}, "--num-classes must be at least 1"),
         ({"max_batch_size": 0}, "--max-batch-size must be at least 1"),
@@ -47,3 +50,9 @@ def test_an_entrys_name_is_timms_with_its_tag_and_the_precision() -> None:
 def test_a_contradiction_is_refused(choices: dict[str, Any], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         Plan(**{"model": "resnet50", "repository": HERE, **choices})
+
+
+def test_the_longest_name_is_the_contracts() -> None:
+    assert NAME.fullmatch("a" * MAX_NAME)
+    assert not NAME.fullmatch("a" * (MAX_NAME + 1))
+    assert Plan("m", HERE, name="a" * MAX_NAME).base_name == "a" * MAX_NAME

@@ -7,7 +7,7 @@ import pytest
 from build_engines.errors import PlanError
 from build_engines.plan import Plan
 from build_engines.planfile import read_plans
-from build_engines.variants import Compiler, Precision
+from build_engines.values import Compiler, Precision
 
 
 def written(folder: Path, text: str) -> Path:

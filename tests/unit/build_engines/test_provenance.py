@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 
+from build_engines.model import TimmModel
 from build_engines.plan import RESERVED
 from build_engines.provenance import provenance
-from build_engines.source import Source
 
 
 def test_it_tells_versions_and_date() -> None:
@@ -15,5 +15,5 @@ def test_it_tells_versions_and_date() -> None:
     assert datetime.now(timezone.utc) - datetime.fromisoformat(said["date"]) < timedelta(minutes=1)
 
 
-def test_every_key_of_the_builder_is_reserved(source: Source) -> None:
+def test_every_key_of_the_builder_is_reserved(source: TimmModel) -> None:
     assert {key.partition(".")[0] for key in provenance(source.provenance)} <= RESERVED

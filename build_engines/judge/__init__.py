@@ -1,0 +1,5 @@
+"""Accuracy and speed of a variant, and the gate that decides by them."""
+
+from build_engines.judge.accuracy import Accuracy, Labelled, compare
+from build_engines.judge.gate import GATE, Gate, Verdict, drop_interval, judge
+from build_engines.judge.speed import Course, Race, Timing, batch_sizes, race, time_alone

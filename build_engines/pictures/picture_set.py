@@ -1,0 +1,169 @@
+"""A set of pictures, in order of their names: chosen from, decoded, and matched with a model's labels."""
+
+import hashlib
+import itertools
+import random
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from build_engines.errors import PicturesUnreadableError
+from build_engines.pictures.decoding import decode
+from build_engines.pictures.sources import UNREADABLE, Read, Source, open_source
+from build_engines.values import Classes, Pixels
+from contract.cpus import available_cpus
+from contract.spec import Preprocessing
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which class each picture shows, where that is known."""
+
+    indices: Classes | None
+    """One class index for each picture, int64 `[pictures]`."""
+    words: str
+    """How the folders were matched with the labels, or why they were not, for the report."""
+
+
+@dataclass(frozen=True)
+class PictureWords:
+    """Which pictures were used."""
+
+    origin: str
+    """How a reader knows the set, without folders of this machine."""
+    count: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+    """What else a reader must know of them."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures in order of their names."""
+
+    origin: str
+    """How the user named them, without the folders above."""
+    names: tuple[str, ...]
+    """Paths below the root, with slashes."""
+    source: Source = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def classes(self) -> tuple[str | None, ...]:
+        """For each picture the folder that it is in, or None where that is the root."""
+        return tuple(PurePosixPath(name).parent.name or None for name in self.names)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Over the names and bytes of the pictures, so that equal sets have equal sums wherever they are.
+
+        Raises:
+            PicturesUnreadableError: a picture cannot be read.
+        """
+        digest = hashlib.sha256()
+        with self.source.reading() as read:
+            for name in self.names:
+                content = self._bytes(read, name)
+                digest.update(f"{len(name.encode())} {name} {len(content)}\n".encode())
+                digest.update(content)
+        return digest.hexdigest()
+
+    def words(self, *notes: str) -> PictureWords:
+        """The set in words for a report."""
+        return PictureWords(self.origin, len(self), self.sha256, notes)
+
+    def choose(self, count: int, seed: int = 0) -> "PictureSet":
+        """`count` pictures by chance, as many of each class as there are; all where there are no more than `count`."""
+        chance = random.Random(seed)  # noqa: S311 (nothing is secret here)
+        by_class: dict[str | None, list[str]] = {}
+        for name, folder in zip(self.names, self.classes, strict=True):
+            by_class.setdefault(folder, []).append(name)
+        for names in by_class.values():
+            chance.shuffle(names)
+        folders = list(by_class.values())
+        chance.shuffle(folders)
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*folders))
+        chosen = set(itertools.islice((name for name in turns if name is not None), count))
+        return self._only(lambda name: name in chosen)
+
+    def without(self, other: "PictureSet") -> "PictureSet":
+        """The pictures that are not in `other`: those held out when `other` was chosen."""
+        known = {other.source.identity(name) for name in other.names}
+        return self._only(lambda name: self.source.identity(name) not in known)
+
+    def pixels(self, preprocessing: Preprocessing) -> Pixels:
+        """The pictures as they are served: uint8 `[pictures, height, width, 3]`.
+
+        Raises:
+            PicturesUnreadableError: a picture is broken; the message names it.
+        """
+        rows: Pixels = np.empty((len(self), preprocessing.height, preprocessing.width, 3), np.uint8)
+        with self.source.reading() as read, warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+            # Of odd metadata and large pictures, which are no reason to stop. The filter holds for all threads.
+            warnings.simplefilter("ignore")
+            decoded = pool.map(lambda name: decode(self._bytes(read, name), name, preprocessing), self.names)
+            for row, picture in zip(rows, decoded, strict=True):
+                row[:] = picture
+        return rows
+
+    def targets(self, labels: Sequence[str]) -> Targets:
+        """The classes that the folders stand for, unless they do not stand for those of `labels`.
+
+        A folder stands for the label of its name, whatever the case and with _ for spaces. Where no folder does, and
+        there are as many folders as labels, they stand for them in sorted order (torchvision.datasets.ImageFolder).
+        """
+        folders = sorted({folder for folder in self.classes if folder is not None})
+        if not folders:
+            return Targets(None, "they are not in folders, so what they show is not known")
+        if None in self.classes:
+            return Targets(None, "some are not in a folder, so what they show is not known")
+        often = Counter(_plain(label) for label in labels)
+        by_name = {_plain(label): index for index, label in enumerate(labels) if often[_plain(label)] == 1}
+        unnamed = [folder for folder in folders if _plain(folder) not in by_name]
+        if not unnamed:
+            index_of = {folder: by_name[_plain(folder)] for folder in folders}
+            words = f"{len(folders)} folders have the names of labels"
+        elif len(unnamed) == len(folders) == len(labels):
+            index_of = {folder: index for index, folder in enumerate(folders)}
+            words = f"{len(folders)} folders in sorted order stand for as many labels; none has the name of one"
+        else:
+            return Targets(
+                None,
+                f"{len(unnamed)} of their {len(folders)} folders do not have the name of one label, such as "
+                f"{unnamed[0]!r}, so what they show is not known",
+            )
+        indices = [index_of[folder] for folder in self.classes if folder is not None]
+        return Targets(np.array(indices, dtype=np.int64), words)
+
+    def _only(self, wanted: Callable[[str], bool]) -> "PictureSet":
+        return PictureSet(self.origin, tuple(name for name in self.names if wanted(name)), self.source)
+
+    def _bytes(self, read: Read, name: str) -> bytes:
+        try:
+            return read(name)
+        except (*UNREADABLE, KeyError) as error:
+            raise PicturesUnreadableError(
+                f"{name} of {self.origin} cannot be read ({type(error).__name__}); replace or remove it"
+            ) from error
+
+
+def open_pictures(path: Path) -> PictureSet:
+    """The pictures in a folder, in a zip, or in a folder within a zip (`pictures.zip/train`), flat or in class folders.
+
+    Raises:
+        PicturesUnreadableError: there is no such thing, it is no zip, or it holds no pictures.
+    """
+    return PictureSet(*open_source(path))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", name).strip().casefold()

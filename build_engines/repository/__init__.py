@@ -1,0 +1,9 @@
+"""Triton's model repository: publishing, rolling back, removing, and a running Triton that follows."""
+
+from build_engines.repository.changes import Removal, Rollback, prune, rollback, withdraw
+from build_engines.repository.entries import Description, inspect, published
+from build_engines.repository.layout import check_ours, newest_inputs
+from build_engines.repository.loading import Expected, load, load_and_check
+from build_engines.repository.publication import Publication, publish
+from build_engines.repository.targets import check_target
+from build_engines.repository.workspace import workspace

@@ -1,0 +1,131 @@
+"""What came of a variant: what was measured, decided and published, and how far it came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from build_engines.judge import Accuracy, Gate, Race, Timing, Verdict, judge
+from build_engines.results.measured import Measured
+from build_engines.values import Compiler, Precision
+
+COMPILER_WORDS = {Compiler.NONE: "", Compiler.TENSORRT: ", TensorRT", Compiler.RTX: ", TensorRT for RTX"}
+
+
+class Outcome(str, Enum):
+    """What became of a variant."""
+
+    PUBLISHED = "published"
+    PASSED = "passed"
+    """It will be published, but was not yet when this was written."""
+    REFUSED = "refused"
+    """By the gate."""
+    UNCHANGED = "unchanged"
+    """Published before from the same inputs."""
+    FAILED = "failed"
+    """It could not be made, or its answers were no probabilities."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a variant is published. It follows from what was measured and the gate, and is never cached."""
+
+    verdict: Verdict | None
+    """None where there were no pictures to judge by."""
+    forced: bool = False
+    """It is published although the gate refuses it."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it; the next lower precision is then measured against it."""
+        return self.verdict is None or self.verdict.passed
+
+    @property
+    def publish(self) -> bool:
+        """Whether it is published."""
+        return self.passed or self.forced
+
+
+@dataclass(frozen=True)
+class Published:
+    """A variant in the repository."""
+
+    version: int
+    unchanged: bool = False
+    """An earlier build published it from the same inputs."""
+    warning: str = ""
+    """What happened in the running Triton that was asked to load it; empty where all went well or none was asked."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one variant; what is None was not reached."""
+
+    entry: str
+    precision: Precision
+    compiler: Compiler
+    measured: Measured | None = None
+    decision: Decision | None = None
+    published: Published | None = None
+    failure: str = ""
+    """Why nothing could be measured."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long each step took, in order; a step that was done before is missing."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.decision is None:
+            return Outcome.FAILED
+        if not self.decision.publish:
+            return Outcome.REFUSED
+        if self.published is None:
+            return Outcome.PASSED
+        return Outcome.UNCHANGED if self.published.unchanged else Outcome.PUBLISHED
+
+    @property
+    def version(self) -> int | None:
+        """Under which it is published."""
+        return self.published.version if self.published else None
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or does not pass the gate."""
+        return self.failure or "; ".join(self.verdict.failures if self.verdict else ())
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others of its build."""
+        return self.precision.value.upper() + COMPILER_WORDS[self.compiler]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the gate says, where it was asked."""
+        return self.decision.verdict if self.decision else None
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Where it was measured."""
+        return self.measured.accuracy if self.measured else None
+
+    @property
+    def race(self) -> Race | None:
+        """Where there was one."""
+        return self.measured.race if self.measured else None
+
+    @property
+    def speeds(self) -> tuple[Timing, ...]:
+        """Its own timings as they were measured."""
+        return self.measured.speeds if self.measured else ()
+
+    @property
+    def forced(self) -> bool:
+        """Published although the gate refuses it."""
+        return self.decision is not None and self.decision.forced
+
+
+def decide(measured: Measured, gate: Gate, *, force: bool) -> Decision:
+    """Hold what was measured to `gate`."""
+    if measured.accuracy is None:
+        return Decision(None)
+    verdict = judge(measured.accuracy, measured.race, gate, no_race=measured.no_race)
+    return Decision(verdict, forced=force and not verdict.passed)

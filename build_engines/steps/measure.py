@@ -1,0 +1,89 @@
+"""The step `verify`: accuracy and speed of a variant, with what it consists of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from build_engines.engine import EngineSession, load_compiler
+from build_engines.judge import Course, Race, Timing, batch_sizes, compare, race, time_alone
+from build_engines.results import Measured, Table
+from build_engines.steps.sessions import open_session
+from build_engines.values import Classes, Compiler, Graph, Pixels, Precision, Probabilities, answers, sha256
+from contract.config import ENGINE_FILE
+
+_FILE = "measured.json"
+_NO_HIGHER = "there is no higher precision to compare with"
+_NO_GPU = "the engine was compiled without a GPU, so it was not run; the accuracy is its graph's, in ONNX Runtime"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a variant consists of on disk."""
+
+    graph: Graph
+    """What is served, or what the engine was made of."""
+    engine: Path | None
+    """The folder of its engine, where it has one."""
+
+    @property
+    def served(self) -> tuple[Path, ...]:
+        """The files of a version of its entry."""
+        return (self.engine / ENGINE_FILE,) if self.engine else self.graph.files
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a variant is measured on, and against what."""
+
+    pixels: Pixels
+    reference: Probabilities | None
+    """What the model answers to them in torch; None where only speed is measured."""
+    targets: Classes | None
+    """What they show, where that is known."""
+    largest: int
+    """The largest batch."""
+    compiler: Compiler
+    against: Precision | None = None
+    baseline: Files | None = None
+    """The variant at the precision `against`."""
+
+
+def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Table | None, folder: Path) -> None:
+    """Measure the variant of `files`, and write what was found into `folder`.
+
+    `parity` and `sensitivity` are what earlier steps found of its graph.
+    """
+    session = open_session(files.graph, files.engine, task.compiler)
+    runs = files.engine is None or isinstance(session, EngineSession)
+    accuracy = None
+    if task.reference is not None:
+        accuracy = compare(task.reference, answers(session, task.pixels, min(32, task.largest)), task.targets)
+    course = Course(task.pixels, batch_sizes(task.largest))
+    contest: Race | None = None
+    timings: tuple[Timing, ...] = ()
+    if runs and task.against and task.baseline:
+        rival = open_session(task.baseline.graph, task.baseline.engine, task.compiler)
+        contest = race(session, rival, course, against=task.against, runtime=session.runtime)
+    elif runs:
+        timings = time_alone(session, course)
+    measured = Measured(
+        runtime=session.runtime if runs else load_compiler(task.compiler).words,
+        graph_size=files.graph.size,
+        engine_size=files.served[0].stat().st_size if files.engine else None,
+        files={file.name: sha256((file,)) for file in files.served},
+        parity=parity,
+        accuracy=accuracy,
+        accuracy_runtime=session.runtime if accuracy else "",
+        race=contest,
+        timings=timings,
+        no_race="" if contest else _NO_HIGHER if runs else _NO_GPU,
+        sensitivity=sensitivity,
+    )
+    (folder / _FILE).write_bytes(TypeAdapter(Measured).dump_json(measured))
+
+
+def load_measured(folder: Path) -> Measured:
+    """What `measure` wrote."""
+    return TypeAdapter(Measured).validate_json((folder / _FILE).read_bytes())

@@ -1,0 +1,232 @@
+"""The steps of one plan: what decides the result of each, what each needs, and who makes it."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+
+from build_engines.cache import Cache
+from build_engines.engine import Profile, compile_engine, load_compiler, load_stamp
+from build_engines.graph import Exported, Recipe, convert, load_exported
+from build_engines.judge import GATE
+from build_engines.machine import this_machine
+from build_engines.model import TimmModel, load_timm_model, timm_model_key
+from build_engines.pictures import Choice, PictureSet, Targets, check_calibration, choose_pictures, made_pictures
+from build_engines.plan import Plan
+from build_engines.results import Measured
+from build_engines.steps.blocks import load_sensitivity, mix
+from build_engines.steps.code_version import source_of
+from build_engines.steps.export import export, load_reference, refer
+from build_engines.steps.measure import Files, Task, load_measured, measure
+from build_engines.steps.sessions import open_session
+from build_engines.steps.step import Progress, Runner, Step
+from build_engines.values import Compiler, Graph, Pixels, Precision, Probabilities, answers, describe
+from contract.config import MODEL_FILE
+
+
+class Variant:
+    """The model at one precision: its graph, its engine where there is one, and what is measured of it."""
+
+    def __init__(self, graph: Step, engine: Step | None, measuring: Step) -> None:
+        self.measuring = measuring
+        self._graph, self._engine = graph, engine
+
+    @property
+    def measured(self) -> Measured:
+        """What was found.
+
+        Raises:
+            BuildError: it cannot be made, or its answers are no probabilities.
+        """
+        return load_measured(self.measuring.folder)
+
+    @property
+    def files(self) -> Files:
+        """What it consists of."""
+        return Files(_graph(self._graph), self._engine.folder if self._engine else None)
+
+    @property
+    def stamp(self) -> Mapping[str, str]:
+        """What its engine was built with; empty where there is none."""
+        return load_stamp(self._engine.folder) if self._engine else {}
+
+
+class Steps:
+    """The steps of `plan`."""
+
+    def __init__(self, plan: Plan, progress: Progress, reached: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.runner = Runner(Cache(plan.cache), progress, reached, source_of(__name__))
+
+    @cached_property
+    def model(self) -> Step:
+        """The FP32 graph, compared with torch."""
+        return Step(
+            self.runner,
+            "model",
+            "export",
+            lambda folder: export(self._model, self.plan.max_batch_size, folder),
+            inputs={**timm_model_key(self.plan), "max_batch_size": self.plan.max_batch_size},
+            code=(load_timm_model, export),
+        )
+
+    @cached_property
+    def exported(self) -> Exported:
+        """What `model` made."""
+        return load_exported(self.model.folder)
+
+    @cached_property
+    def pictures(self) -> Choice:
+        """The pictures for calibration and for evaluation."""
+        plan = self.plan
+        lower = set(plan.precisions) != {Precision.FP32}
+        return choose_pictures(plan.calibration if lower else None, plan.calibration_pictures, plan.evaluation)
+
+    @cached_property
+    def reference(self) -> Step:
+        """What the model itself answers in torch, on the pictures for evaluation."""
+        return Step(
+            self.runner,
+            "reference",
+            "reference",
+            lambda folder: refer(self._model, self._evaluation_pixels, folder),
+            inputs={"evaluation": _there(self.pictures.evaluation).sha256},
+            code=(refer, PictureSet),
+            needs=(self.model,),
+        )
+
+    def graph(self, precision: Precision) -> Step:
+        """The graph of one precision."""
+        if precision is Precision.FP32:
+            return self.model
+        recipe = Recipe(precision, self.plan.compiler is not Compiler.NONE, self.plan.calibration_method)
+        return Step(
+            self.runner,
+            "graph",
+            f"{precision.value} graph",
+            lambda folder: _ignored(convert(self.exported.graph, recipe, self._calibration_pixels, folder)),
+            inputs={"recipe": recipe.key, "calibration": _there(self.pictures.calibration).sha256},
+            code=(convert, PictureSet, check_calibration),
+            needs=(self.model,),
+        )
+
+    def mixed(self, precision: Precision) -> Step:
+        """The graph of one precision, with as many blocks in high precision as it takes to pass the gate's accuracy."""
+        plain = self.graph(precision)
+        return Step(
+            self.runner,
+            "mixed",
+            f"{precision.value} blocks",
+            lambda folder: mix(
+                self.exported.graph,
+                _graph(plain),
+                self.plan.compiler,
+                self._calibration_pixels,
+                _there(self.pictures.calibration).targets(self.exported.facts.labels).indices,
+                folder,
+            ),
+            inputs={"gate": repr(GATE)},
+            code=(mix, PictureSet),
+            needs=(self.model, plain),
+        )
+
+    def engine(self, precision: Precision, graph: Step) -> Step:
+        """The engine of one precision."""
+        plan, library = self.plan, load_compiler(self.plan.compiler)
+        profile = Profile.up_to(plan.max_batch_size, plan.opt_batch_size)
+        compile_into = partial(
+            compile_engine,
+            library=library,
+            profile=profile,
+            workspace_bytes=plan.workspace_mib * 2**20,
+            timing_cache=plan.cache / f"timing-{plan.compiler.value}-{library.version}.cache",
+        )
+        return Step(
+            self.runner,
+            "engine",
+            f"{precision.value} engine",
+            lambda folder: _ignored(compile_into(_graph(graph), folder=folder)),
+            inputs={
+                "compiler": f"{library.words} {library.device()}",
+                "profile": repr(profile),
+                "workspace_mib": plan.workspace_mib,
+            },
+            code=(compile_engine,),
+            needs=(graph,),
+        )
+
+    def variant(self, precision: Precision, baseline: Precision | None) -> Variant:
+        """A variant, whose speed is measured in turn with that of `baseline`."""
+        compiled = self.plan.compiler is not Compiler.NONE
+        graph = self.graph(precision)
+        if self.plan.keep_fp16 == "auto" and precision in (Precision.INT8, Precision.FP8):
+            graph = self.mixed(precision)
+        engine = self.engine(precision, graph) if compiled else None
+        higher = self.graph(baseline) if baseline else None
+        rival = self.engine(baseline, higher) if baseline and higher and compiled else None
+        machine = this_machine()
+
+        def make(folder: Path) -> None:
+            files = Files(_graph(graph), engine.folder if engine else None)
+            other = Files(_graph(higher), rival.folder if rival else None) if higher else None
+            parity = self.exported.facts.parity.provenance if precision is Precision.FP32 else {}
+            measure(files, self._task(baseline, other), parity, load_sensitivity(graph.folder), folder)
+
+        measuring = Step(
+            self.runner,
+            "measured",
+            f"{precision.value} verify",
+            make,
+            inputs={
+                "baseline": higher.digest if higher else "",
+                "machine": f"{machine.cpu} {machine.cpus} {machine.gpu}",
+            },
+            code=(measure, PictureSet, made_pictures),
+            needs=[graph, *([self.reference] if self.pictures.evaluation else []), *([engine] if engine else [])],
+        )
+        return Variant(graph, engine, measuring)
+
+    def answers_of(self, variant: Variant, images: Pixels) -> Probabilities:
+        """What a variant answers here: float32 `[n, classes]` to uint8 `[n, height, width, 3]`."""
+        files = variant.files
+        return answers(open_session(files.graph, files.engine, self.plan.compiler), images, self.plan.max_batch_size)
+
+    @cached_property
+    def _targets(self) -> Targets:
+        return _there(self.pictures.evaluation).targets(self.exported.facts.labels)
+
+    @cached_property
+    def _model(self) -> TimmModel:
+        return load_timm_model(self.plan)
+
+    @cached_property
+    def _calibration_pixels(self) -> Pixels:
+        pictures = _there(self.pictures.calibration)
+        pixels = pictures.pixels(self.exported.facts.preprocessing)
+        check_calibration(pictures, pixels)
+        return pixels
+
+    @cached_property
+    def _evaluation_pixels(self) -> Pixels:
+        return _there(self.pictures.evaluation).pixels(self.exported.facts.preprocessing)
+
+    def _task(self, against: Precision | None, baseline: Files | None) -> Task:
+        largest = self.plan.max_batch_size
+        if self.pictures.evaluation:
+            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self._targets
+            return Task(pixels, reference, targets.indices, largest, self.plan.compiler, against, baseline)
+        pixels = made_pictures(largest, self.exported.facts.preprocessing)
+        return Task(pixels, None, None, largest, self.plan.compiler, against, baseline)
+
+
+def _graph(step: Step) -> Graph:
+    return describe(step.folder / MODEL_FILE)
+
+
+def _there(pictures: PictureSet | None) -> PictureSet:
+    """For the steps that only a plan with pictures has."""
+    assert pictures is not None  # noqa: S101 (the plan demands them)
+    return pictures
+
+
+def _ignored(_: object) -> None:
+    """For a step whose files are its result."""

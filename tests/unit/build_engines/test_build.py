@@ -1,0 +1,91 @@
+"""A whole build, a second one that finds it done, and what a failed one leaves: nothing."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from build_engines import build as orchestrator
+from build_engines.build import build, foresee
+from build_engines.errors import ClassesMismatchError, NotOursError
+from build_engines.plan import Plan
+from build_engines.report import Report
+from build_engines.results import Outcome
+from build_engines.values import Precision
+from contract.config import from_pbtxt, read_config
+from tests.unit.build_engines.conftest import Silent
+
+
+def test_the_orchestrator_fits_on_two_screens() -> None:
+    assert len(Path(orchestrator.__file__).read_text().splitlines()) <= 130
+
+
+def test_a_published_entry_reads_back_as_it_was_built(small: Plan) -> None:
+    progress = Silent()
+    report = build(dataclasses.replace(small, notes={"accuracy.top1": "87.10"}), progress)
+    assert progress.steps == ["export", "fp32 verify", "fp32 publish"]
+    (variant,) = report.variants
+    assert (variant.outcome, variant.version) == (Outcome.PUBLISHED, 1)
+    folder = small.repository / small.entry_name(Precision.FP32)
+    entry = read_config(from_pbtxt((folder / "config.pbtxt").read_text()))
+    assert entry is not None
+    assert entry.labels == ("cat", "dog")
+    assert entry.max_batch_size == 4
+    assert entry.build["accuracy.top1"] == "87.10"
+    assert entry.build["parity.batches"] == "1,2,4"
+    assert variant.measured is not None
+    assert entry.build["onnx_sha256"] == variant.measured.files["model.onnx"]
+    assert (folder / "labels.txt").read_text().splitlines() == ["cat", "dog"]
+    assert (folder / "1" / "model.onnx").stat().st_size == variant.measured.graph_size
+    assert TypeAdapter(Report).validate_json((small.reports / "linear_8" / "report.json").read_text()) == report
+    assert "**published** as version 1\n" in (folder / "1" / "report.md").read_text()
+    assert json.loads((folder / "1" / "report.json").read_text())["variants"][0]["published"]["version"] == 1
+
+
+def test_a_second_build_finds_everything_done(small: Plan) -> None:
+    assert foresee(small) == [(Precision.FP32, "to build")]
+    build(small, Silent())
+    assert foresee(small) == [(Precision.FP32, "as before")]
+    progress = Silent()
+    (variant,) = build(small, progress).variants
+    assert (variant.outcome, variant.version) == (Outcome.UNCHANGED, 1)
+    assert (progress.steps, progress.kept_steps) == ([], ["fp32 verify"])
+    assert [path.name for path in (small.repository / "linear_8").iterdir() if path.is_dir()] == ["1"]
+
+
+def test_another_instance_count_is_published_without_another_export(small: Plan) -> None:
+    build(small, Silent())
+    progress = Silent()
+    (variant,) = build(dataclasses.replace(small, instances=2), progress).variants
+    assert (variant.outcome, variant.version) == (Outcome.PUBLISHED, 2)
+    assert progress.steps == ["fp32 publish"]
+
+
+@pytest.mark.parametrize("change", [{"labels": "other"}, {"max_batch_size": 3}])
+def test_other_inputs_are_built_anew(small: Plan, tmp_path: Path, change: dict[str, object]) -> None:
+    build(small, Silent())
+    if "labels" in change:
+        (tmp_path / "other.txt").write_text("dog\ncat\n")
+        change = {"labels": tmp_path / "other.txt"}
+    progress = Silent()
+    (variant,) = build(dataclasses.replace(small, **change), progress).variants  # type: ignore[arg-type]
+    assert variant.version == 2
+    assert progress.steps == ["export", "fp32 verify", "fp32 publish"]
+
+
+def test_a_refused_build_leaves_nothing(small: Plan, tmp_path: Path) -> None:
+    with pytest.raises(ClassesMismatchError):
+        build(dataclasses.replace(small, num_classes=3), Silent())
+    assert [child.name for child in small.repository.iterdir()] == [".lock"]
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["cache", "models", "pets.txt"]
+    assert list((tmp_path / "cache" / "model").iterdir()) == []
+
+
+def test_a_taken_name_is_refused_before_any_work(small: Plan) -> None:
+    (small.repository / small.entry_name(Precision.FP32)).mkdir(parents=True)
+    progress = Silent()
+    with pytest.raises(NotOursError):
+        build(small, progress)
+    assert progress.steps == []
