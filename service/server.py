@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import logging
 import sys
 import time
@@ -11,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.deps import start_draining
-from service.protocol import BoundedHttpProtocol
+from service.connection import Connection
 from service.settings import Settings
 
 _M_ARENA_MAX = -8
@@ -26,7 +27,10 @@ def configure(settings: Settings, app: FastAPI | None = None) -> uvicorn.Config:
         app or "",
         host=settings.host,
         port=settings.port,
-        http=BoundedHttpProtocol,
+        http=functools.partial(  # type: ignore[arg-type] # It makes a protocol, as a class does.
+            Connection, most=settings.max_connections, head_seconds=settings.head_timeout_seconds
+        ),
+        timeout_keep_alive=settings.keep_alive_seconds,
         ws="none",
         access_log=False,
         log_config=None,

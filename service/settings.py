@@ -27,12 +27,26 @@ class Settings(BaseModel):
     workers: int = Field(
         default=1, ge=1, description="Processes that serve, each with an event loop, decode threads and a gRPC channel."
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Most connections of a worker at once. One more takes the place of one that is kept idle, or is "
+        "answered 503.",
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        description="How long a connection is kept between two requests. Keep it above your load balancer's, often 60.",
+    )
     max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
     max_in_flight: int = Field(
         default=64, ge=1, description="Most pictures a worker receives or works on at once; more are refused with 503."
     )
     max_batch_pictures: int = Field(default=32, ge=1, description="Most pictures in one batch request.")
+    head_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="Longest time a request's line and headers may take."
+    )
     read_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time a request's body may take.")
     deadline_seconds: float = Field(
         default=10.0,

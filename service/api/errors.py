@@ -135,8 +135,13 @@ def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
     """The problem document of one of our errors, noted in the request's context."""
     context.code = error.code
     context.cause = error.__cause__
+    return document(error, context.request_id)
+
+
+def document(error: VitrineError, request_id: str) -> JSONResponse:
+    """The problem document of one of our errors."""
     status = STATUS[type(error)]
-    answer = problem(status, error.code, error.title, error.message, context.request_id)
+    answer = problem(status, error.code, error.title, error.message, request_id)
     if status in (429, 503):
         answer.headers["Retry-After"] = str(error.retry_after or _RETRY_AFTER_SECONDS)
     if status == 401:
