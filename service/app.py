@@ -15,6 +15,7 @@ from service.admission import Admission
 from service.api import classify, models, ops
 from service.api.deps import API, Services
 from service.api.errors import add_handlers, as_problems
+from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
 from service.inventory import Inventory
@@ -77,6 +78,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         version=VERSION,
         description="Post a picture, get its classes. Errors are RFC 9457 problem documents with a stable `code`.",
         lifespan=lifespan,
+        redirect_slashes=False,  # To a probe a redirect of `/readyz/` looks like a success.
         telemetry={
             "tracer_provider": tracing,
             "tracing": tracing is not None,
@@ -91,6 +93,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     add_handlers(app)
     document = app.openapi
     app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,

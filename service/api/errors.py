@@ -128,7 +128,15 @@ def add_handlers(app: FastAPI) -> None:
         context.code = code
         answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context.request_id)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = _with_head(answer.headers.get("Allow", "GET"))
         return answer
+
+
+def _with_head(allowed: str) -> str:
+    """The value of `Allow` (RFC 9110, 10.2.1): where there is GET there is HEAD, of which the router does not know."""
+    methods = {method.strip() for method in allowed.split(",")}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:

@@ -25,7 +25,7 @@ LAYERS = [
     ["service.connection"],
     ["service.http11"],
     ["service.refusal", "service.framing"],
-    ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],
+    ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware", "service.api.head"],
     ["service.api.errors", "service.api.body", "service.api.incoming"],
     ["service.api.schemas", "service.api.deps"],
     ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
