@@ -54,6 +54,7 @@ def share_freed_memory() -> None:
 def log_to_streams() -> None:
     """One JSON line a request on stdout; what else there is to say on stderr."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # It warns of each form that is broken.
     access = logging.StreamHandler(sys.stdout)
     access.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitrine.access").addHandler(access)
