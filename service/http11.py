@@ -152,6 +152,8 @@ class Http11(HttpToolsProtocol):
         return True
 
     def _send(self, error: VitrineError) -> None:
+        if self.transport.is_closing():
+            return
         self._unset_keepalive_if_required()
         self.transport.write(refusal(error))
         with suppress(OSError):  # The client is gone.

@@ -163,7 +163,7 @@ async def _answered(port: int, conversation: Conversation) -> bytes:
                 answered.extend(some)
 
     reading = asyncio.create_task(read())
-    with suppress(ConnectionError):  # It may be closed under what is still sent.
+    with suppress(OSError):  # It may be closed under what is still sent.
         for part in conversation.parts:
             writer.write(part)
             await writer.drain()

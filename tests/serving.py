@@ -86,7 +86,7 @@ async def say(port: int, *parts: bytes, half_close: bool = False, method: str = 
     """Send each part on a connection of its own; every answer until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answering = asyncio.create_task(answers_from(reader, method))
-    with suppress(ConnectionError):  # It may be closed under what is still sent.
+    with suppress(OSError):  # It may be closed under what is still sent.
         for part in parts:
             writer.write(part)
             await writer.drain()
