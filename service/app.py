@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
 from service.api import classify, models, ops
-from service.api.deps import API, Services
+from service.api.deps import API, Services, expose_apart
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
@@ -23,7 +24,7 @@ from service.keys import Keys
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
-from service.tracing import outgoing, sending_to
+from service.tracing import outgoing, require_sdk, sending_to
 from service.triton import InferenceBackend, TritonBackend
 
 VERSION = version("vitrine")
@@ -42,19 +43,18 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     """
     metrics = Metrics(VERSION, shared)
     tracing = sending_to(settings.tracing_endpoint, VERSION) if settings.tracing_endpoint else None
-    keys = Keys.read(settings.api_keys_file, settings.workers) if settings.api_keys_file else None
+    keys = Keys.read(settings.api_keys_file, shared) if settings.api_keys_file else None
     decoders = settings.decode_threads or max(1, _DECODERS_PER_CPU * available_cpus() // settings.workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model)
-        inventory = Inventory(catalog)
-        metrics.exposed.register(inventory)
         with ThreadPoolExecutor(decoders, "decode") as pool:
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
                 catalog=catalog,
+                inventory=Inventory(catalog),
                 metrics=metrics,
                 admission=Admission(settings.max_in_flight),
                 read_seconds=settings.read_timeout_seconds,
@@ -68,7 +68,6 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             finally:
                 watch.cancel()
                 await triton.close()
-                metrics.exposed.unregister(inventory)
                 if tracing is not None:
                     await asyncio.to_thread(tracing.shutdown)  # It sends what it has.
 
@@ -88,17 +87,42 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
         },
     )
-    for module in (classify, models, ops):
-        app.include_router(module.router)
-    add_handlers(app)
+    around = {
+        "metrics": metrics,
+        "keys": keys,
+        "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
+        "max_body_bytes": settings.max_body_bytes,
+    }
+    routers = [classify.router, models.router, ops.router]
+    if settings.metrics_port is None:
+        routers.append(ops.metrics_router)
+    else:
+        exposition = FastAPI(openapi_url=None, redirect_slashes=False)
+        _assemble(exposition, [ops.metrics_router], **around)
+        expose_apart(app, exposition)
+    _assemble(app, routers, **around)
     document = app.openapi
     app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=metrics,
-        keys=keys,
-        tracer=tracing.get_tracer("vitrine", VERSION) if tracing else None,
-        max_body_bytes=settings.max_body_bytes,
-    )
     return app
+
+
+def _assemble(app: FastAPI, routers: list[APIRouter], **around: Any) -> None:
+    """Give the application its routes, and what surrounds them."""
+    for router in routers:
+        app.include_router(router)
+    add_handlers(app)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, **around)
+
+
+def check(settings: Settings) -> None:
+    """Try what `create_app` may find wrong, and keep nothing.
+
+    Raises:
+        KeysError: the file of API keys cannot be read.
+        SettingsError: spans are asked for, and what makes them is not installed.
+    """
+    if settings.api_keys_file:
+        Keys.read(settings.api_keys_file)
+    if settings.tracing_endpoint:
+        require_sdk()

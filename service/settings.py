@@ -18,8 +18,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; `::` is that of IPv6 and IPv4.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of `/metrics`, where nothing else is answered. Unset: it is at the API's port.",
+    )
     triton_url: str = Field(default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint.")
     default_model: str | None = Field(
         default=None, description="Entry that answers `/v1/classify`. Unset: the only one served."

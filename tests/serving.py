@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.app import create_app
-from service.server import Server
+from service.server import Server, listen
 from service.settings import Settings
 from tests.fakes import FakeBackend
 from tests.waiting import until_true
@@ -21,11 +21,12 @@ PATIENCE_S = 30.0
 async def serving(backend: FakeBackend, **settings: object) -> AsyncIterator[tuple[Server, int]]:
     """The server, and its port."""
     chosen = Settings.model_validate({"port": 0, "max_body_bytes": 200_000, **settings})
-    server = Server(create_app(chosen, backend), chosen)
-    running = asyncio.create_task(server._serve())
+    listener, metrics = listen(chosen)
+    server = Server(create_app(chosen, backend), chosen, metrics)
+    running = asyncio.create_task(server._serve([listener]))
     await until_true(lambda: server.started)
     try:
-        yield server, server.servers[0].sockets[0].getsockname()[1]
+        yield server, listener.getsockname()[1]
     finally:
         if backend.hold is not None:
             backend.hold.set()

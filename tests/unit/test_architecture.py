@@ -31,7 +31,7 @@ LAYERS = [
     ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
     ["service.catalog", "service.images", "service.deadline"],
     ["service.triton"],
-    ["service.metrics", "service.errors", "service.tracing"],
+    ["service.metrics", "service.errors", "service.tracing", "service.rates"],
     ["service.settings"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""

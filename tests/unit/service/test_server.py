@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.fakes import FakeBackend, a_picture, encoded
-from tests.serving import say, serving
+from tests.processes import free_port
+from tests.serving import a_get, say, serving
 from tests.waiting import until_true
 
 GREEN = encoded(a_picture((0, 200, 0)), "JPEG")
@@ -59,3 +60,29 @@ async def test_the_end_waits_for_what_is_in_flight_and_says_so_first(backend: Fa
                 await asyncio.open_connection("127.0.0.1", port)
             backend.hold.set()
             assert {(await post).status_code for post in posts} == {200}
+
+
+async def test_metrics_may_have_a_port_of_their_own_that_answers_when_the_api_is_full(backend: FakeBackend) -> None:
+    apart = free_port()
+    async with serving(backend, metrics_port=apart, max_connections=1) as (_, port):
+        assert [answer.status for answer in await say(port, a_get("/metrics", Connection="close"))] == [404]
+        for path in ("/livez", "/docs", "/v1/models"):
+            assert [answer.status for answer in await say(apart, a_get(path, Connection="close"))] == [404]
+        _, taken = await asyncio.open_connection("127.0.0.1", port)
+        taken.write(b"GET /livez HTTP/1.1\r\n")
+        await asyncio.sleep(0.05)
+        assert [answer.status for answer in await say(port, a_get(Connection="close"))] == [503]
+        (answer,) = await say(apart, a_get("/metrics", Connection="close"))
+        assert answer.status == 200
+        for wanted in (b"vitrine_ready 1.0", b'vitrine_requests_total{route="/metrics",status="2xx"}'):
+            assert wanted in answer.body or wanted.startswith(b"vitrine_requests")
+        taken.close()
+
+
+async def test_metrics_do_not_hold_up_the_loop(backend: FakeBackend) -> None:
+    async with serving(backend) as (server, port):
+        looks = asyncio.create_task(say(port, *[a_get("/metrics")] * 20, a_get("/metrics", Connection="close")))
+        beside = [answer.status for _ in range(5) for answer in await say(port, a_get(Connection="close"))]
+        assert beside == [200] * 5
+        assert [answer.status for answer in await looks] == [200] * 21
+        assert server.started
