@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,15 +21,17 @@ _PROBE_SECONDS = 0.5
 
 
 class Http11(HttpToolsProtocol):
-    """A connection. A request that cannot be read is answered with a problem document, after those before it.
+    """A connection. A request that cannot be read is answered with a problem document, after those before it;
+    `refused` is told.
 
     - Requests that were sent in a row are answered in order (RFC 9112, 9.3.2).
     - A client that has sent all it wants may close its side, and is answered (RFC 9112, 9.6).
     - An offer of another protocol is ignored (RFC 9110, 7.8), and so are trailers (RFC 9110, 6.5.1).
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, refused: Callable[[VitrineError], None], **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._refused = refused
         self.in_body = False
         """A head is here, and its body not yet."""
         self.unanswered = 0
@@ -155,6 +158,7 @@ class Http11(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self._refused(error)
         self.transport.write(refusal(error))
         with suppress(OSError):  # The client is gone.
             self.transport.write_eof()

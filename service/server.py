@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import functools
 import logging
+import resource
 import socket
 import sys
 import time
@@ -14,7 +15,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.deps import exposition_of, start_draining
+from service.api.deps import exposition_of, services_in, start_draining
 from service.connection import Connection
 from service.settings import Settings
 
@@ -28,13 +29,21 @@ _SPARE_CONNECTIONS = 64
 """What the metrics' own port has beside those of the API, so that it answers when they are all taken."""
 
 
+_OTHER_FILES = 256
+"""Libraries, logs, channels, and the connections of the metrics' port."""
+
+
 def configure(settings: Settings, app: FastAPI, spare: int = 0) -> uvicorn.Config:
     """The configuration of uvicorn."""
+    connection = functools.partial(
+        Connection,
+        most=settings.max_connections + spare,
+        head_seconds=settings.head_timeout_seconds,
+        refused=lambda error: services_in(app).metrics.rejections.labels(error.code).inc(),
+    )
     return uvicorn.Config(
         app,
-        http=functools.partial(  # type: ignore[arg-type] # It makes a protocol, as a class does.
-            Connection, most=settings.max_connections + spare, head_seconds=settings.head_timeout_seconds
-        ),
+        http=connection,  # type: ignore[arg-type] # It makes a protocol, as a class does.
         timeout_keep_alive=settings.keep_alive_seconds,
         ws="none",
         access_log=False,
@@ -70,6 +79,16 @@ def share_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
+def allow_open_files(connections: int) -> None:
+    """Let this process have the files that so many connections need, as far as it may decide (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _OTHER_FILES  # Those that are refused are open for a moment too.
+    if soft not in (resource.RLIM_INFINITY, hard) and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
 def log_to_streams() -> None:
     """One JSON line a request on stdout; what else there is to say on stderr."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -101,6 +120,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn. `serving` is called once it accepts connections."""
+        allow_open_files(self._settings.max_connections)
         await super().startup(sockets)
         exposition = exposition_of(self._app)
         if self._metrics is not None and exposition is not None:

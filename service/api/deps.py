@@ -57,8 +57,13 @@ class Services:
 
 
 def services_of(request: Request) -> Services:
-    """The services of this application."""
-    found: Services = request.app.state.services
+    """The services of the application that answers."""
+    return services_in(request.app)
+
+
+def services_in(app: FastAPI) -> Services:
+    """The services of an application that was started."""
+    found: Services = app.state.services
     return found
 
 
