@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.integration.conftest import Running, running
 from tests.integration.test_soak import Process, show
 from tests.malformed import SEED, Malformed, converse
 from tests.serving import a_get, a_post, answers_from
+from tests.waiting import until_true
 
 ROOT = Path(__file__).parents[2]
 PHOTO = (ROOT / "docs" / "images" / "cat.jpg").read_bytes()
@@ -142,3 +144,19 @@ async def test_clients_that_send_a_byte_a_second_do_not_hold_up_the_others(
         ended = await asyncio.gather(*slow)
     assert {status for statuses in ended for status in statuses or [0]} <= {0, 408, 503}
     assert set(beside.answers) == {200}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("bundled", [{}], indirect=True, ids=["as it is"])
+async def test_a_client_that_does_not_take_its_answer_is_given_up(bundled: Running) -> None:
+    process = Process(bundled)
+    before = process.counts()["file descriptors"]
+    asking = [socket.socket() for _ in range(10)]
+    for each in asking:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        each.connect(("127.0.0.1", port_of(bundled)))
+        each.sendall(a_get("/static-offline-docs/swagger-ui-bundle.js"))
+    await until_true(lambda: process.counts()["file descriptors"] == before + len(asking))
+    await until_true(lambda: process.counts()["file descriptors"] <= before)
+    for each in asking:
+        each.close()
