@@ -35,7 +35,8 @@ def test_rates_in_one_file_do_not_touch_each_other(tmp_path: Path) -> None:
 
 
 def use(path: Path, granted: "multiprocessing.Queue[int]", seconds: float) -> None:
-    """Ask as often as possible for a while."""
+    """Ask as often as possible for a while; say so, and then how often it was granted."""
+    granted.put(0)
     limit = Rate(100.0, shared_cells(path, 1), 0)
     until, count = time.monotonic() + seconds, 0
     while time.monotonic() < until:
@@ -45,17 +46,18 @@ def use(path: Path, granted: "multiprocessing.Queue[int]", seconds: float) -> No
 
 def test_four_processes_get_what_one_would_get_also_where_one_is_killed(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    granted = spawn.Queue()
-    begun = time.monotonic()
+    granted, begun = spawn.Queue(), spawn.Queue()
+    start = time.monotonic()
     processes = [spawn.Process(target=use, args=(tmp_path / "rates", granted, 1.5)) for _ in range(3)]
-    victim = spawn.Process(target=use, args=(tmp_path / "rates", spawn.Queue(), 60.0))
-    for process in (*processes, victim):
+    victim = spawn.Process(target=use, args=(tmp_path / "rates", begun, 60.0))
+    for process in (victim, *processes):
         process.start()
-    victim.join(0.5)
+    begun.get(timeout=60)
+    victim.join(0.2)
     victim.kill()
     victim.join()
-    total = sum(granted.get(timeout=60) for _ in processes)
-    most = 100 * (time.monotonic() - begun + 1)
+    total = sum(granted.get(timeout=60) for _ in range(2 * len(processes)))
+    most = 100 * (time.monotonic() - start + 1)
     for process in processes:
         process.join()
     assert victim.exitcode == -signal.SIGKILL
