@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import QuotaExceeded, Unauthorized
-from service.rates import Cells, Rate, shared_cells
+from service.rates import Cells, Rate
 
 _PREFIX = "vitrine_"
 """Lets a scanner for leaked secrets recognise one."""
@@ -59,9 +59,8 @@ class Keys:
         lines = _lines(text, path)
         if not lines:
             raise KeysError(f"{path} has no keys; make one with `python -m service.keys NAME`")
-        cells: Cells = [0.0] * len(lines)
-        if shared is not None:  # Another file has other keys in other places.
-            cells = shared_cells(shared / f"rates-{digest_of(text)}", len(lines))
+        # Another file has other keys in other places.
+        cells = Cells(len(lines), shared and shared / f"rates-{digest_of(text)}")
         return cls(
             Key(name, digest, None if rate is None else Rate(rate, cells, number, clock))
             for number, (name, digest, rate) in enumerate(lines)
