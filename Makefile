@@ -20,7 +20,7 @@ test: .venv/test/.installed .venv/build/.installed ## Run every test
 	.venv/build/bin/pytest
 	.venv/test/bin/pytest
 
-soak: .venv/test/.installed ## Run what takes long: overload, broken pictures, SOAK_REQUESTS requests (100,000)
+soak: .venv/test/.installed ## Run what takes long: overload, broken pictures, SOAK_REQUESTS requests, SOAK_MALFORMED broken ones
 	.venv/test/bin/pytest -m soak -s
 
 test-compose: .venv/test/.installed ## Build the images and run the stack, where a Docker engine is

@@ -3,9 +3,9 @@
 import logging
 import sys
 
-from service.app import create_app
+from service.app import check, create_app
 from service.keys import KeysError
-from service.server import Server, log_to_streams, share_freed_memory
+from service.server import Server, listen, log_to_streams, share_freed_memory
 from service.settings import SettingsError, read_settings
 from service.workers import Workers
 
@@ -17,7 +17,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; requests in flight are finished first."""
     try:
         settings = read_settings()
-        app = create_app(settings)
+        check(settings)
     except (SettingsError, KeysError) as error:
         print(f"vitrine: {error}", file=sys.stderr)
         return 2
@@ -25,10 +25,10 @@ def main() -> int:
     log_to_streams()
     if settings.api_keys_file is None and settings.host not in _LOOPBACK:
         _log.warning("listening on %s without API keys: whoever reaches it may use it", settings.host)
-    if settings.workers == 1:
-        Server(app, settings).run()
-    else:
-        Workers(settings).run()
+    listener, metrics = listen(settings)
+    if settings.workers > 1:
+        return Workers(settings, listener, metrics).run()
+    Server(create_app(settings), settings, metrics).run(sockets=[listener])
     return 0
 
 

@@ -5,15 +5,17 @@ import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
 from service.api import classify, models, ops
-from service.api.deps import API, Services
+from service.api.deps import API, Services, expose_apart
 from service.api.errors import add_handlers, as_problems
+from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
 from service.inventory import Inventory
@@ -24,7 +26,7 @@ from service.pipeline import Pipeline
 from service.preparation import Preparation
 from service.settings import Settings
 from service.threads import Threads
-from service.tracing import outgoing, sending_to
+from service.tracing import outgoing, require_sdk, sending_to
 from service.triton import InferenceBackend, TritonBackend
 
 VERSION = version("vitrine")
@@ -43,7 +45,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     """
     metrics = Metrics(VERSION, shared)
     tracing = sending_to(settings.tracing_endpoint, VERSION) if settings.tracing_endpoint else None
-    keys = Keys.read(settings.api_keys_file, settings.workers) if settings.api_keys_file else None
+    keys = Keys.read(settings.api_keys_file, shared) if settings.api_keys_file else None
     decoders = settings.decode_threads or max(1, _DECODERS_PER_CPU * available_cpus() // settings.workers)
     memory = Memory.shared(settings.memory_bytes or memory_limit() // 2, settings.workers)
 
@@ -51,13 +53,12 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model)
-        inventory = Inventory(catalog)
-        metrics.exposed.register(inventory)
         with Threads(decoders) as threads:
             preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, preparation, metrics),
                 catalog=catalog,
+                inventory=Inventory(catalog),
                 metrics=metrics,
                 admission=Admission(settings.max_in_flight),
                 read_seconds=settings.read_timeout_seconds,
@@ -71,7 +72,6 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             finally:
                 watch.cancel()
                 await triton.close()
-                metrics.exposed.unregister(inventory)
                 if tracing is not None:
                     await asyncio.to_thread(tracing.shutdown)  # It sends what it has.
 
@@ -81,6 +81,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         version=VERSION,
         description="Post a picture, get its classes. Errors are RFC 9457 problem documents with a stable `code`.",
         lifespan=lifespan,
+        redirect_slashes=False,  # To a probe a redirect of `/readyz/` looks like a success.
         telemetry={
             "tracer_provider": tracing,
             "tracing": tracing is not None,
@@ -90,16 +91,42 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
         },
     )
-    for module in (classify, models, ops):
-        app.include_router(module.router)
-    add_handlers(app)
+    around = {
+        "metrics": metrics,
+        "keys": keys,
+        "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
+        "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
+    }
+    routers = [classify.router, models.router, ops.router]
+    if settings.metrics_port is None:
+        routers.append(ops.metrics_router)
+    else:
+        exposition = FastAPI(openapi_url=None, redirect_slashes=False)
+        _assemble(exposition, [ops.metrics_router], **around)
+        expose_apart(app, exposition)
+    _assemble(app, routers, **around)
     document = app.openapi
     app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=metrics,
-        keys=keys,
-        tracer=tracing.get_tracer("vitrine", VERSION) if tracing else None,
-        bodies=BodyMemory(memory.bodies, settings.max_body_bytes),
-    )
     return app
+
+
+def _assemble(app: FastAPI, routers: list[APIRouter], **around: Any) -> None:
+    """Give the application its routes, and what surrounds them."""
+    for router in routers:
+        app.include_router(router)
+    add_handlers(app)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, **around)
+
+
+def check(settings: Settings) -> None:
+    """Try what `create_app` may find wrong, and keep nothing.
+
+    Raises:
+        KeysError: the file of API keys cannot be read.
+        SettingsError: spans are asked for, and what makes them is not installed.
+    """
+    if settings.api_keys_file:
+        Keys.read(settings.api_keys_file)
+    if settings.tracing_endpoint:
+        require_sdk()

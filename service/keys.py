@@ -13,11 +13,12 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import QuotaExceeded, Unauthorized
+from service.rates import Cells, Rate
 
 _PREFIX = "vitrine_"
 """Lets a scanner for leaked secrets recognise one."""
@@ -28,66 +29,42 @@ class KeysError(ValueError):
     """The file of keys cannot be read. The message names the line."""
 
 
-class Bucket:
-    """A token bucket: `rate` requests a second, and as many as a second's worth at once, but at least one."""
-
-    def __init__(self, rate: float, clock: Callable[[], float]) -> None:
-        self._rate, self._clock = rate, clock
-        self._size = max(1.0, rate)
-        self._tokens, self._at = self._size, clock()
-
-    def take(self) -> float:
-        """Take a token, or say in how many seconds there will be one; 0 where there was one."""
-        now = self._clock()
-        self._tokens = min(self._size, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
-        self._tokens -= 1
-        return 0.0
-
-
 @dataclass(frozen=True)
 class Key:
     """One line of the file."""
 
     name: str
     digest: str
-    bucket: Bucket | None
+    rate: Rate | None
     """None: as often as it likes."""
 
 
 class Keys:
     """The keys that are accepted."""
 
-    def __init__(self, keys: Sequence[Key]) -> None:
+    def __init__(self, keys: Iterable[Key]) -> None:
         self._keys = tuple(keys)
 
     @classmethod
-    def read(cls, path: Path, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> "Keys":
-        """The keys in the file at `path`; each of `workers` processes grants its share of their rates.
+    def read(cls, path: Path, shared: Path | None = None, clock: Callable[[], float] = time.monotonic) -> "Keys":
+        """The keys in the file at `path`. Processes with the same folder `shared` grant their rates together.
 
         Raises:
             KeysError: the file cannot be read, or a line is not `NAME sha256:DIGEST [rate=N]`.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise KeysError(f"the API keys {path} cannot be read: {error}") from None
-        keys: list[Key] = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            found = _LINE.fullmatch(line.strip())
-            if found is None or (found["rate"] is not None and float(found["rate"]) == 0):
-                raise KeysError(f"{path} line {number} is not `NAME sha256:DIGEST [rate=N]`, with N above 0")
-            if any(key.name == found["name"] for key in keys):
-                raise KeysError(f"{path} line {number} names {found['name']!r} again")
-            bucket = Bucket(float(found["rate"]) / workers, clock) if found["rate"] else None
-            keys.append(Key(found["name"], found["digest"], bucket))
-        if not keys:
+        lines = _lines(text, path)
+        if not lines:
             raise KeysError(f"{path} has no keys; make one with `python -m service.keys NAME`")
-        return cls(keys)
+        # Another file has other keys in other places.
+        cells = Cells(len(lines), shared and shared / f"rates-{digest_of(text)}")
+        return cls(
+            Key(name, digest, None if rate is None else Rate(rate, cells, number, clock))
+            for number, (name, digest, rate) in enumerate(lines)
+        )
 
     def admit(self, key: str | None) -> str:
         """The name of the one who asks with `key`.
@@ -103,10 +80,25 @@ class Keys:
         known = [each for each in self._keys if hmac.compare_digest(each.digest, digest)]
         if not known:
             raise Unauthorized("this API key is not known")
-        wait = known[0].bucket.take() if known[0].bucket else 0.0
+        wait = known[0].rate.take() if known[0].rate else 0.0
         if wait:
             raise QuotaExceeded("this API key is used more often than it may be; slow down", math.ceil(wait))
         return known[0].name
+
+
+def _lines(text: str, path: Path) -> list[tuple[str, str, float | None]]:
+    """Name, digest and rate of each key."""
+    keys: list[tuple[str, str, float | None]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line.strip())
+        if found is None or (found["rate"] is not None and float(found["rate"]) == 0):
+            raise KeysError(f"{path} line {number} is not `NAME sha256:DIGEST [rate=N]`, with N above 0")
+        if any(name == found["name"] for name, *_ in keys):
+            raise KeysError(f"{path} line {number} names {found['name']!r} again")
+        keys.append((found["name"], found["digest"], float(found["rate"]) if found["rate"] else None))
+    return keys
 
 
 def digest_of(key: str) -> str:

@@ -1,17 +1,22 @@
 """A process that serves: uvicorn, with a way out that loses no request, and its log."""
 
+import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
+import resource
+import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.deps import start_draining
-from service.protocol import BoundedHttpProtocol
+from service.api.deps import exposition_of, services_in, start_draining
+from service.connection import Connection
 from service.settings import Settings
 
 _M_ARENA_MAX = -8
@@ -20,13 +25,26 @@ GRACE_SECONDS = 30
 """What requests in flight get at the end."""
 
 
-def configure(settings: Settings, app: FastAPI | None = None) -> uvicorn.Config:
-    """The configuration of uvicorn; without an `app` it does for making the socket."""
+_SPARE_CONNECTIONS = 64
+"""What the metrics' own port has beside those of the API, so that it answers when they are all taken."""
+
+
+_OTHER_FILES = 256
+"""Libraries, logs, channels, and the connections of the metrics' port."""
+
+
+def configure(settings: Settings, app: FastAPI, spare: int = 0) -> uvicorn.Config:
+    """The configuration of uvicorn."""
+    connection = functools.partial(
+        Connection,
+        most=settings.max_connections + spare,
+        head_seconds=settings.head_timeout_seconds,
+        refused=lambda error: services_in(app).metrics.rejections.labels(error.code).inc(),
+    )
     return uvicorn.Config(
-        app or "",
-        host=settings.host,
-        port=settings.port,
-        http=BoundedHttpProtocol,
+        app,
+        http=connection,  # type: ignore[arg-type] # It makes a protocol, as a class does.
+        timeout_keep_alive=settings.keep_alive_seconds,
         ws="none",
         access_log=False,
         log_config=None,
@@ -34,6 +52,20 @@ def configure(settings: Settings, app: FastAPI | None = None) -> uvicorn.Config:
         proxy_headers=False,  # Nothing here asks who the client is.
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def listen(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
+    """The socket of the API, and that of the metrics where they have a port of their own.
+
+    It ends the process where one cannot be had, with the reason in the log.
+    """
+    ports = (settings.port, settings.metrics_port)
+    api, metrics = (
+        None if port is None else uvicorn.Config("", host=settings.host, port=port, log_config=None).bind_socket()
+        for port in ports
+    )
+    assert api is not None  # noqa: S101 (it has a port)
+    return api, metrics
 
 
 def share_freed_memory() -> None:
@@ -47,9 +79,20 @@ def share_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
+def allow_open_files(connections: int) -> None:
+    """Let this process have the files that so many connections need, as far as it may decide (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _OTHER_FILES  # Those that are refused are open for a moment too.
+    if soft not in (resource.RLIM_INFINITY, hard) and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
 def log_to_streams() -> None:
     """One JSON line a request on stdout; what else there is to say on stderr."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # It warns of each form that is broken.
     access = logging.StreamHandler(sys.stdout)
     access.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitrine.access").addHandler(access)
@@ -63,17 +106,41 @@ class Server(uvicorn.Server):
     connection is accepted any more, and what is in flight is finished. A second signal changes nothing.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        metrics: socket.socket | None = None,
+        serving: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(configure(settings, app))
-        self._app = app
-        self._drain_seconds = settings.drain_seconds
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._serving = serving
         self._leave_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn. `serving` is called once it accepts connections."""
+        allow_open_files(self._settings.max_connections)
+        await super().startup(sockets)
+        exposition = exposition_of(self._app)
+        if self._metrics is not None and exposition is not None:
+            # Connections of both are counted together.
+            spare = self._settings.max_connections + _SPARE_CONNECTIONS
+            config = configure(self._settings, exposition, spare)
+            config.load()
+
+            def connection() -> asyncio.Protocol:
+                kind: Callable[..., asyncio.Protocol] = config.http_protocol_class
+                return kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+            self.servers.append(await asyncio.get_running_loop().create_server(connection, sock=self._metrics))
+        self._serving()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """See uvicorn: a signal came."""
         if self._leave_at is None:
             start_draining(self._app)
-            self._leave_at = time.monotonic() + self._drain_seconds
+            self._leave_at = time.monotonic() + self._settings.drain_seconds
 
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn: ten times a second; whether to leave."""

@@ -18,14 +18,31 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; `::` is that of IPv6 and IPv4.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of `/metrics`, where nothing else is answered. Unset: it is at the API's port.",
+    )
     triton_url: str = Field(default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint.")
     default_model: str | None = Field(
         default=None, description="Entry that answers `/v1/classify`. Unset: the only one served."
     )
     workers: int = Field(
         default=1, ge=1, description="Processes that serve, each with an event loop, decode threads and a gRPC channel."
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Most connections of a worker at once. One more takes the place of one that is kept idle, or is "
+        "answered 503.",
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        description="How long a connection is kept between two requests. Keep it above your load balancer's, often 60.",
     )
     max_body_bytes: int = Field(default=20_000_000, ge=1, description="Largest request body, in bytes.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels a picture may have, undecoded.")
@@ -39,6 +56,9 @@ class Settings(BaseModel):
         "Unset: half of what the container, or else the machine, has.",
     )
     max_batch_pictures: int = Field(default=32, ge=1, description="Most pictures in one batch request.")
+    head_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="Longest time a request's line and headers may take."
+    )
     read_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time a request's body may take.")
     deadline_seconds: float = Field(
         default=10.0,

@@ -25,6 +25,14 @@ else:
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
+def require_sdk() -> None:
+    """Raises:
+    SettingsError: OpenTelemetry's SDK is not installed.
+    """
+    if _missing is not None:
+        raise SettingsError(f"VITRINE_TRACING_ENDPOINT needs the extra `vitrine[tracing]`: {_missing}")
+
+
 def sending_to(endpoint: str, version: str) -> "TracerProvider":
     """What makes spans and sends them to a collector, in batches, from a thread of its own.
 
@@ -34,8 +42,7 @@ def sending_to(endpoint: str, version: str) -> "TracerProvider":
     Raises:
         SettingsError: OpenTelemetry's SDK is not installed.
     """
-    if _missing is not None:
-        raise SettingsError(f"VITRINE_TRACING_ENDPOINT needs the extra `vitrine[tracing]`: {_missing}")
+    require_sdk()
     named = Resource({"service.name": "vitrine", "service.version": version})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))

@@ -123,6 +123,15 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = sys.maxsize
 
+    @property
+    def _charset(self) -> str:
+        """UTF-8: a form's media type has no charset (RFC 7578, 8), and Python knows some that fail or take long."""
+        return "utf-8"
+
+    @_charset.setter
+    def _charset(self, given: str) -> None:
+        """What the caller says is ignored."""
+
 
 async def _parts(request: Request, expected: Expected) -> list[bytes]:
     # One part more than may be there is read, so that it can be told from a broken form.

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from service.admission import Admission
 from service.catalog import Catalog
+from service.inventory import Inventory
 from service.metrics import Metrics, Stages
 from service.pipeline import Pipeline
 
@@ -47,6 +48,7 @@ class Services:
 
     pipeline: Pipeline
     catalog: Catalog
+    inventory: Inventory
     metrics: Metrics
     admission: Admission
     read_seconds: float
@@ -55,8 +57,13 @@ class Services:
 
 
 def services_of(request: Request) -> Services:
-    """The services of this application."""
-    found: Services = request.app.state.services
+    """The services of the application that answers."""
+    return services_in(request.app)
+
+
+def services_in(app: FastAPI) -> Services:
+    """The services of an application that was started."""
+    found: Services = app.state.services
     return found
 
 
@@ -76,3 +83,14 @@ def start_draining(app: FastAPI) -> None:
 def is_draining(request: Request) -> bool:
     """Whether this process is going."""
     return getattr(request.app.state, "draining", False)
+
+
+def expose_apart(app: FastAPI, exposition: FastAPI) -> None:
+    """`exposition` answers with the services of `app`, at a port of its own."""
+    app.state.exposition = exposition
+    exposition.state = app.state
+
+
+def exposition_of(app: FastAPI) -> FastAPI | None:
+    """What answers at the metrics' own port, where they have one."""
+    return getattr(app.state, "exposition", None)

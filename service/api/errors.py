@@ -131,7 +131,15 @@ def add_handlers(app: FastAPI) -> None:
         context.code = code
         answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context.request_id)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = _with_head(answer.headers.get("Allow", "GET"))
         return answer
+
+
+def _with_head(allowed: str) -> str:
+    """The value of `Allow` (RFC 9110, 10.2.1): where there is GET there is HEAD, of which the router does not know."""
+    methods = {method.strip() for method in allowed.split(",")}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
@@ -145,8 +153,13 @@ def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
         passed = passed.__cause__ or passed.__context__
     context.code = error.code
     context.cause = error.__cause__
+    return document(error, context.request_id)
+
+
+def document(error: VitrineError, request_id: str) -> JSONResponse:
+    """The problem document of one of our errors."""
     status = STATUS[type(error)]
-    answer = problem(status, error.code, error.title, error.message, context.request_id)
+    answer = problem(status, error.code, error.title, error.message, request_id)
     if status in (429, 503):
         answer.headers["Retry-After"] = str(error.retry_after or _RETRY_AFTER_SECONDS)
     if status == 401:

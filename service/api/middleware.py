@@ -79,8 +79,10 @@ class RequestMiddleware:
             self._record(scope, context, answer.status)
 
     def _admit(self, scope: Scope, headers: Headers, context: RequestContext) -> None:
-        """Ask for a key where keys are asked for. Probes, metrics and the documentation need none."""
-        if self._keys and scope["path"].startswith(f"{API}/"):
+        """Ask for a key where keys are asked for. Probes, metrics and the documentation need none, nor does OPTIONS:
+        browsers send none with it.
+        """
+        if self._keys and scope["path"].startswith(f"{API}/") and scope["method"] != "OPTIONS":
             kind, _, key = headers.get("authorization", "").partition(" ")
             context.caller = self._keys.admit(key.strip() if kind.lower() == "bearer" else None)
 

@@ -1,14 +1,22 @@
 """The gateway over a fake Triton, spoken to over ASGI."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+import uvloop
 from fastapi import FastAPI
 
 from service.app import create_app
 from service.settings import Settings
 from tests.fakes import FakeBackend, an_entry
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that serves: asyncio's own differs where connections end."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

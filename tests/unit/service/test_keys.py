@@ -42,13 +42,19 @@ def test_one_key_over_its_rate_leaves_the_others_alone(tmp_path: Path, capsys: p
         keys.admit(slow)
 
 
-def test_each_worker_grants_its_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    key, line = made(capsys, "shop", "--rate", "8")
-    (tmp_path / "keys").write_text(line)
-    keys = Keys.read(tmp_path / "keys", workers=4, clock=lambda: 0.0)
-    assert [keys.admit(key) for _ in range(2)] == ["shop", "shop"]
-    with pytest.raises(QuotaExceeded):
-        keys.admit(key)
+def test_processes_that_share_a_folder_grant_a_rate_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key, line), (other, other_line) = made(capsys, "shop", "--rate", "3"), made(capsys, "other", "--rate", "3")
+    (tmp_path / "keys").write_text(f"{line}\n{other_line}")
+    one, two = (Keys.read(tmp_path / "keys", shared=tmp_path, clock=lambda: 1000.0) for _ in range(2))
+    assert [one.admit(key), two.admit(key), one.admit(key)] == ["shop"] * 3
+    for keys in (one, two, Keys.read(tmp_path / "keys", shared=tmp_path, clock=lambda: 1000.0)):
+        with pytest.raises(QuotaExceeded):
+            keys.admit(key)
+    assert two.admit(other) == "other"
+    (tmp_path / "keys").write_text(f"{other_line}\n{line}")  # A worker that starts later reads another file.
+    assert Keys.read(tmp_path / "keys", shared=tmp_path, clock=lambda: 1000.0).admit(other) == "other"
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ COMMAND = [sys.executable, "-m", "service"]
 
 
 @contextmanager
-def started(**settings: str) -> Iterator[subprocess.Popen[str]]:
+def started(settings: dict[str, str], pass_fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, **settings}
     with subprocess.Popen(
-        COMMAND, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=pass_fds
     ) as process:
         try:
             yield process
@@ -28,7 +29,7 @@ def started(**settings: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_an_unknown_setting_stops_the_start_with_one_line() -> None:
-    with started(VITRINE_PROT="8080") as process:
+    with started({"VITRINE_PROT": "8080"}) as process:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert output.startswith("vitrine: unknown setting VITRINE_PROT; known are")
@@ -39,7 +40,7 @@ def test_without_triton_it_is_alive_and_not_ready_and_ends_cleanly(unused_tcp_po
     assert callable(unused_tcp_port_factory)
     port, nobody = unused_tcp_port_factory(), unused_tcp_port_factory()
     with (
-        started(VITRINE_PORT=str(port), VITRINE_TRITON_URL=f"127.0.0.1:{nobody}") as process,
+        started({"VITRINE_PORT": str(port), "VITRINE_TRITON_URL": f"127.0.0.1:{nobody}"}) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         until(lambda: listens(port))
@@ -57,7 +58,8 @@ def test_without_keys_only_loopback_goes_without_a_warning(
     host: str, warned: bool, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     port = unused_tcp_port_factory()
-    with started(VITRINE_PORT=str(port), VITRINE_HOST=host, VITRINE_TRITON_URL="127.0.0.1:1") as process:
+    settings = {"VITRINE_PORT": str(port), "VITRINE_HOST": host, "VITRINE_TRITON_URL": "127.0.0.1:1"}
+    with started(settings) as process:
         until(lambda: listens(port))
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
@@ -65,7 +67,7 @@ def test_without_keys_only_loopback_goes_without_a_warning(
 
 
 def test_a_file_of_keys_that_is_not_there_stops_the_start_with_one_line() -> None:
-    with started(VITRINE_API_KEYS_FILE="/no/such/file") as process:
+    with started({"VITRINE_API_KEYS_FILE": "/no/such/file"}) as process:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert output.startswith("vitrine: the API keys /no/such/file cannot be read")

@@ -1,56 +1,23 @@
-"""The gateway behind a real socket, over a fake Triton: what comes in bytes, and how it ends."""
+"""The gateway behind a real socket, over a fake Triton: early answers, clients that leave, and how it ends."""
 
 import asyncio
-import json
+import resource
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from service import protocol
-from service.app import create_app
-from service.server import Server
-from service.settings import Settings
-from tests.fakes import FakeBackend, a_picture, an_entry, encoded
+from service.api.deps import services_in
+from tests.fakes import FakeBackend, a_picture, encoded
+from tests.processes import free_port
+from tests.serving import a_get, say, serving
 from tests.waiting import until_true
 
 GREEN = encoded(a_picture((0, 200, 0)), "JPEG")
-
-
-@asynccontextmanager
-async def serving(backend: FakeBackend, **settings: object) -> AsyncIterator[tuple[Server, int]]:
-    """The server in this loop, and its port."""
-    chosen = Settings.model_validate({"port": 0, "max_body_bytes": 200_000, **settings})
-    server = Server(create_app(chosen, backend), chosen)
-    running = asyncio.create_task(server._serve())
-    await until_true(lambda: server.started)
-    try:
-        yield server, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        if backend.hold is not None:
-            backend.hold.set()
-        server.should_exit = True
-        await running
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    fake = FakeBackend()
-    fake.serve(an_entry())
-    return fake
-
-
-async def said(port: int, *parts: bytes) -> tuple[int, bytes]:
-    """Send each part; status and body of what comes back until the connection closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for part in parts:
-        writer.write(part)
-        await writer.drain()
-    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
-    writer.close()
-    return int(head.split()[1]) if head else 0, body
 
 
 async def test_a_client_that_sends_everything_first_sees_that_it_was_too_much(backend: FakeBackend) -> None:
@@ -60,44 +27,8 @@ async def test_a_client_that_sends_everything_first_sees_that_it_was_too_much(ba
             (b"Content-Length: 3000000\r\n", [b"x" * 50_000] * 60),
             (b"Transfer-Encoding: chunked\r\n", [b"c350\r\n" + b"x" * 50_000 + b"\r\n"] * 60 + [b"0\r\n\r\n"]),
         ):
-            status, body = await said(port, head % declared, *chunks)
-            assert (status, json.loads(body)["code"]) == (413, "body_too_large")
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"y" * 64_000),
-        b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-        b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"y" * 64_000),
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: %b" % (b"y" * 40_000),
-    ],
-    ids=["one header", "many headers", "path", "a header without an end"],
-)
-async def test_headers_have_a_limit(backend: FakeBackend, head: bytes) -> None:
-    async with serving(backend) as (_, port):
-        status, body = await said(port, head)
-        assert (status, json.loads(body)["code"]) == (431, "headers_too_large")
-
-
-@pytest.mark.parametrize(
-    "text", [b"\x16\x03\x01\x02\x00\x01", b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nX: a\rb\r\n\r\n"]
-)
-async def test_what_is_no_request_is_answered_as_every_error_is(backend: FakeBackend, text: bytes) -> None:
-    async with serving(backend) as (_, port):
-        status, body = await said(port, text)
-        assert (status, json.loads(body)["code"]) == (400, "request_malformed")
-
-
-async def test_a_head_that_does_not_come_is_given_up(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_HEAD_SECONDS", 0.05)
-    async with serving(backend) as (_, port):
-        assert await said(port, b"GET /livez HTTP/1.1\r\nHost:") == (0, b"")
-        assert await said(port) == (0, b"")
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            for _ in range(3):  # On one connection: each request has its own time.
-                assert (await client.post("/v1/classify", content=GREEN)).status_code == 200
-                await asyncio.sleep(0.04)
+            (answer,) = await say(port, head % declared, *chunks)
+            assert answer.outcome == (413, "body_too_large")
 
 
 async def test_a_client_that_leaves_has_its_call_cancelled(backend: FakeBackend) -> None:
@@ -135,3 +66,61 @@ async def test_the_end_waits_for_what_is_in_flight_and_says_so_first(backend: Fa
                 await asyncio.open_connection("127.0.0.1", port)
             backend.hold.set()
             assert {(await post).status_code for post in posts} == {200}
+
+
+async def test_metrics_may_have_a_port_of_their_own_that_answers_when_the_api_is_full(backend: FakeBackend) -> None:
+    apart = free_port()
+    async with serving(backend, metrics_port=apart, max_connections=1) as (_, port):
+        assert [answer.status for answer in await say(port, a_get("/metrics", Connection="close"))] == [404]
+        for path in ("/livez", "/docs", "/v1/models"):
+            assert [answer.status for answer in await say(apart, a_get(path, Connection="close"))] == [404]
+        _, taken = await asyncio.open_connection("127.0.0.1", port)
+        taken.write(b"GET /livez HTTP/1.1\r\n")
+        await asyncio.sleep(0.05)
+        assert [answer.status for answer in await say(port, a_get(Connection="close"))] == [503]
+        (answer,) = await say(apart, a_get("/metrics", Connection="close"))
+        assert answer.status == 200
+        assert b"vitrine_ready 1.0" in answer.body
+        assert b'vitrine_rejections_total{reason="overloaded"} 1.0' in answer.body
+        taken.close()
+
+
+class Threads(Collector):
+    """Has no metrics; notes the threads that ask for them."""
+
+    def __init__(self) -> None:
+        self.seen: set[threading.Thread] = set()
+
+    def collect(self) -> list[Metric]:
+        """See prometheus_client."""
+        self.seen.add(threading.current_thread())
+        return []
+
+
+async def test_metrics_are_put_together_in_a_thread(client: httpx.AsyncClient, app: FastAPI) -> None:
+    threads = Threads()
+    services_in(app).metrics.exposed.register(threads)
+    threads.seen.clear()  # The registry asked as well.
+    answer = await client.get("/metrics")
+    assert len(threads.seen) == 1
+    assert threading.current_thread() not in threads.seen
+    assert answer.text.count("# HELP vitrine_ready ") == 1
+
+
+async def test_what_is_refused_before_it_is_a_request_is_counted(backend: FakeBackend) -> None:
+    async with serving(backend) as (_, port):
+        await say(port, b"NONSENSE\r\n\r\n")
+        await say(port, a_get(X="y" * 40_000))
+        (answer,) = await say(port, a_get("/metrics", Connection="close"))
+    for reason in ("request_malformed", "headers_too_large"):
+        assert f'vitrine_rejections_total{{reason="{reason}"}} 1.0'.encode() in answer.body
+
+
+async def test_files_are_allowed_for_the_connections(backend: FakeBackend) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        async with serving(backend, max_connections=300):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(600, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
