@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 
 from service.api.errors import HTTP_CODES, INTERNAL, STATUS
 from service.app import create_app
-from service.inventory import Inventory
+from service.catalog_collector import CatalogCollector
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
 
@@ -74,8 +74,8 @@ def metrics() -> Iterator[tuple[str, ...]]:
         for collector in vars(collectors).values()
         if hasattr(collector, "_labelnames")
     }
-    labels |= {metric.name: metric._labelnames for metric in Inventory.describe()}
-    described: list[Metric] = [*collectors.exposed.collect(), *Inventory.describe()]
+    labels |= {metric.name: metric._labelnames for metric in CatalogCollector.describe()}
+    described: list[Metric] = [*collectors.exposed.collect(), *CatalogCollector.describe()]
     for metric in described:
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         named = ", ".join(f"`{label}`" for label in labels.get(metric.name, ("version",)))

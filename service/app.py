@@ -17,7 +17,7 @@ from service.api.deps import API, Services
 from service.api.errors import add_handlers, as_problems
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
-from service.inventory import Inventory
+from service.catalog_collector import CatalogCollector
 from service.keys import Keys
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -47,9 +47,9 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url, outgoing)
-        catalog = Catalog(triton, settings.default_model)
-        inventory = Inventory(catalog)
-        metrics.exposed.register(inventory)
+        catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
+        collector = CatalogCollector(catalog)
+        metrics.exposed.register(collector)
         with ThreadPoolExecutor(decoders, "decode") as pool:
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, metrics, pool, settings.max_image_pixels),
@@ -61,13 +61,13 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
                 max_batch_pictures=settings.max_batch_pictures,
             )
             await catalog.refresh()
-            watch = asyncio.create_task(catalog.watch(settings.refresh_seconds))
+            watch = asyncio.create_task(catalog.watch())
             try:
                 yield
             finally:
                 watch.cancel()
                 await triton.close()
-                metrics.exposed.unregister(inventory)
+                metrics.exposed.unregister(collector)
                 if tracing is not None:
                     await asyncio.to_thread(tracing.shutdown)  # It sends what it has.
 

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from contract.pixels import to_pixels
 from contract.spec import Preprocessing
-from service.catalog import Catalog, Served
+from service.catalog import Catalog
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, InvalidOutput, ModelNotReady, UnknownModel, VitrineError
 from service.images import decode
-from service.metrics import Metrics, Stages
+from service.metrics import Metrics
+from service.stages import Stages
+from service.states import Served
 from service.triton import InferenceBackend
 
 _T = TypeVar("_T")

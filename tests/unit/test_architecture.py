@@ -26,11 +26,12 @@ LAYERS = [
     ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware"],
     ["service.api.errors", "service.api.body", "service.api.incoming"],
     ["service.api.schemas", "service.api.deps"],
-    ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
+    ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.images", "service.deadline"],
+    ["service.survey"],
     ["service.triton"],
-    ["service.metrics", "service.errors", "service.tracing"],
-    ["service.settings"],
+    ["service.metrics", "service.errors", "service.tracing", "service.states", "service.reasons"],
+    ["service.settings", "service.stages"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""
 

@@ -9,8 +9,9 @@ import pytest
 from service.catalog import Catalog
 from service.deadline import Deadline
 from service.errors import CorruptImage, DeadlineExceeded, InvalidOutput, TritonUnavailable, UnknownModel, VitrineError
-from service.metrics import Metrics, Stages
+from service.metrics import Metrics
 from service.pipeline import Asked, Classes, Classified, Pipeline, Results, best
+from service.stages import Stages
 from tests.fakes import FakeBackend, Pixels, Rows, a_picture, an_entry, colour_shares, encoded
 
 GREEN = encoded(a_picture((0, 200, 0)))
