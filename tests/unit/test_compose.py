@@ -199,11 +199,12 @@ def test_nvidias_health_check_goes_by_the_status() -> None:
 
     *_, program = SERVICES["triton-gpu"]["healthcheck"]["test"]
     with HTTPServer(("127.0.0.1", 0), Triton) as server:
-        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(2)])
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         command = [sys.executable, "-S", "-c", program.replace("8000", str(server.server_port))]
         environment = {"http_proxy": "http://127.0.0.1:1"}
         assert [subprocess.run(command, env=environment, check=False).returncode for _ in range(2)] == [0, 1]
+        server.shutdown()
         thread.join()
 
 

@@ -1,16 +1,26 @@
 """One entry's trouble is that entry's alone."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import grpc
 import pytest
+from grpc import StatusCode
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
+    ModelConfigResponse,
+    RepositoryIndexResponse,
+    ServerReadyResponse,
+)
 
 from service.errors import ModelNotReady, TritonUnavailable, UnknownModel
 from service.states import Loading, Refused, Served, State
 from service.survey import Survey
-from service.triton import ModelVersion
+from service.triton import ModelVersion, TritonBackend
 from tests.fakes import FakeBackend, an_entry
 
 ENTRIES = 50
@@ -197,6 +207,48 @@ async def test_a_version_that_was_taken_back_is_not_a_failure() -> None:
     assert isinstance(state, Served)
     assert state == replace(state, refused=None)
     assert state.refused is None
+
+
+async def test_over_grpc_the_one_that_fails_hangs_or_went_is_the_only_one_not_served() -> None:
+    backend = many()
+    troubles = {"entry03": StatusCode.INTERNAL, "entry05": StatusCode.NOT_FOUND, "entry07": StatusCode.UNAVAILABLE}
+
+    async def ready(_: bytes, __: Any) -> bytes:
+        return bytes(ServerReadyResponse(ready=True).SerializeToString())
+
+    async def index(_: bytes, __: Any) -> bytes:
+        answer = RepositoryIndexResponse()
+        for name, version in backend.configs:
+            answer.models.add(name=name, version=version, state="READY")
+        return bytes(answer.SerializeToString())
+
+    async def configuration(content: bytes, context: Any) -> bytes:
+        request = ModelConfigRequest.FromString(content)
+        if request.name == "entry09":
+            await asyncio.Event().wait()
+        if request.name in troubles:
+            await context.abort(troubles[request.name], f"no {request.name} in /srv/models")
+        config = backend.configs[request.name, request.version]
+        return bytes(ModelConfigResponse(config=config).SerializeToString())
+
+    calls = {"ServerReady": ready, "RepositoryIndex": index, "ModelConfig": configuration}
+    methods = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+    server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    triton = TritonBackend(f"127.0.0.1:{port}")
+    try:
+        states = await Survey(triton, lambda: None).look()
+    finally:
+        await triton.close()
+        await server.stop(None)
+    assert len(states) == ENTRIES
+    missing = {name: state for name, state in states.items() if not isinstance(state, Served)}
+    assert missing.keys() == {*troubles, "entry09"}
+    for state in missing.values():
+        assert isinstance(state, Loading)
+        assert state.reason.startswith("its configuration cannot be had: ")
+        assert "/srv" not in state.reason
 
 
 async def test_no_index_is_no_look() -> None:
