@@ -136,7 +136,9 @@ def _only(config: ModelConfig, side: str, name: str, data_type: str) -> list[int
     """The dims of the one tensor on `side`, which must have this name and type."""
     tensors = [(str(tensor.name), tensor.data_type, tensor.dims) for tensor in getattr(config, side)]
     descriptor = config.DESCRIPTOR.fields_by_name[side].message_type.fields_by_name["data_type"].enum_type
-    found = [(tensor, descriptor.values_by_number[number].name) for tensor, number, _ in tensors]
+    # A Triton newer than this protobuf may have types that it does not name.
+    names = {number: value.name for number, value in descriptor.values_by_number.items()}
+    found = [(tensor, names.get(number, str(number))) for tensor, number, _ in tensors]
     if found != [(name, data_type)]:
         raise ContractError(side, f"must be one tensor {name!r} of {data_type}; the entry has {found}")
     return [int(dim) for dim in tensors[0][2]]

@@ -114,7 +114,7 @@ def _colour(key: str, text: str) -> tuple[int, int, int]:
 def _labels(key: str, text: str) -> tuple[str, ...]:
     try:
         labels = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # The latter of lists nested a thousand deep.
         raise ContractError(key, "must be a JSON list of strings; is not JSON") from None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ContractError(key, "must be a JSON list of strings")

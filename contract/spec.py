@@ -100,6 +100,8 @@ class Entry:
         for index, label in enumerate(self.labels):
             if not label.strip() or "\n" in label:
                 raise ContractError("labels", f"class {index} must be one non-empty line, is {label!r}")
+            if not _is_unicode(label):
+                raise ContractError("labels", f"class {index} must be valid Unicode, is {label!r}")
         if self.max_batch_size < 1:
             raise ContractError("max_batch_size", f"must be at least 1, is {self.max_batch_size}")
 
@@ -107,3 +109,12 @@ class Entry:
     def classes(self) -> int:
         """How many classes the model tells apart."""
         return len(self.labels)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be sent: JSON's escapes can spell halves of surrogate pairs, which UTF-8 does not have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

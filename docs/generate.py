@@ -16,7 +16,7 @@ from build_engines.planfile import plan_keys
 from docs import rooms
 from service.api.errors import HTTP_CODES, INTERNAL, STATUS
 from service.app import create_app
-from service.inventory import Inventory
+from service.catalog_collector import CatalogCollector
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
 
@@ -80,8 +80,8 @@ def metrics() -> Iterator[tuple[str, ...]]:
         for collector in vars(collectors).values()
         if hasattr(collector, "_labelnames")
     }
-    labels |= {metric.name: metric._labelnames for metric in Inventory.describe()}
-    described: list[Metric] = [*collectors.exposed.collect(), *Inventory.describe()]
+    labels |= {metric.name: metric._labelnames for metric in CatalogCollector.describe()}
+    described: list[Metric] = [*collectors.exposed.collect(), *CatalogCollector.describe()]
     for metric in described:
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         named = ", ".join(f"`{label}`" for label in labels.get(metric.name, ("version",)))

@@ -7,6 +7,12 @@ import grpc
 _LIVE = "/inference.GRPCInferenceService/ServerLive"
 _IS_LIVE = b"\x08\x01"  # The response's field 1, `live`, as true: not worth the second that tritonclient takes to load.
 _TIMEOUT_S = 2.0
+_OPTIONS = [
+    # A channel for one question, sharing nothing: gRPC would put off a second attempt for a second.
+    ("grpc.use_local_subchannel_pool", 1),
+    # It would ask a proxy that the environment names.
+    ("grpc.enable_http_proxy", 0),
+]
 
 
 async def triton_is_live(address: str) -> bool:
@@ -16,8 +22,7 @@ async def triton_is_live(address: str) -> bool:
 
 
 def _ask(address: str) -> bool:
-    # A channel for one question, sharing nothing: gRPC would put off a second attempt for a second.
-    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
         try:
             return bool(channel.unary_unary(_LIVE)(b"", timeout=_TIMEOUT_S) == _IS_LIVE)
         except grpc.RpcError:

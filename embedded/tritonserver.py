@@ -58,6 +58,8 @@ def command(server: Server, repository: Path, backends: Path, ports: Ports, shar
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         "--allow-http=false",
+        # The gateway's keepalive pings come more often than gRPC likes: it would close the connection at the third.
+        "--grpc-http2-max-ping-strikes=0",
         f"--grpc-address={ports.address}",
         f"--grpc-port={ports.grpc}",
         f"--metrics-address={ports.address}",

@@ -18,7 +18,7 @@ from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
-from service.inventory import Inventory
+from service.catalog_collector import CatalogCollector
 from service.keys import Keys
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
@@ -52,13 +52,13 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         triton = backend or TritonBackend(settings.triton_url, outgoing)
-        catalog = Catalog(triton, settings.default_model)
+        catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
             preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
             app.state.services = Services(
                 pipeline=Pipeline(triton, catalog, preparation, metrics),
                 catalog=catalog,
-                inventory=Inventory(catalog),
+                collector=CatalogCollector(catalog),
                 metrics=metrics,
                 admission=Admission(settings.max_in_flight),
                 read_seconds=settings.read_timeout_seconds,
@@ -66,7 +66,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
                 max_batch_pictures=settings.max_batch_pictures,
             )
             await catalog.refresh()
-            watch = asyncio.create_task(catalog.watch(settings.refresh_seconds))
+            watch = asyncio.create_task(catalog.watch())
             try:
                 yield
             finally:

@@ -24,6 +24,7 @@ VitrineError
     ├── Draining            draining
     ├── TritonUnavailable   triton_unavailable
     ├── ModelNotReady       model_not_ready
+    ├── ModelRefused        model_refused
     ├── DeadlineExceeded    deadline_exceeded
     ├── TritonFailed        triton_failed
     └── InvalidOutput       model_output_invalid
@@ -32,7 +33,19 @@ A message is written for the caller and names the fix. The text of a foreign exc
 the log, as the error's `__cause__`.
 """
 
+from enum import Enum
 from typing import ClassVar
+
+
+class Fault(str, Enum):
+    """Whose fault it is that a request got no answer. Requests are counted by it, and alerts judge `OURS` only."""
+
+    NONE = "none"
+    CALLER = "caller"
+    SHED = "shed"
+    """Nobody's: it was turned away on purpose, to answer the others in time."""
+    OURS = "ours"
+    """The gateway's, Triton's, or that of an entry."""
 
 
 class VitrineError(Exception):
@@ -40,6 +53,7 @@ class VitrineError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
+    fault: ClassVar[Fault]
 
     def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -50,6 +64,8 @@ class VitrineError(Exception):
 
 class RequestError(VitrineError):
     """The caller can mend it."""
+
+    fault = Fault.CALLER
 
 
 class MalformedRequest(RequestError):
@@ -174,12 +190,15 @@ class ImageTooComplex(RequestError):
 class ServingError(VitrineError):
     """Ours, or Triton's: the same request may succeed later."""
 
+    fault = Fault.OURS
+
 
 class Overloaded(ServingError):
     """No room for another request, here or in Triton's queue."""
 
     code = "overloaded"
     title = "The service is at its capacity"
+    fault = Fault.SHED
 
 
 class Draining(ServingError):
@@ -187,6 +206,7 @@ class Draining(ServingError):
 
     code = "draining"
     title = "The gateway is ending"
+    fault = Fault.SHED
 
 
 class TritonUnavailable(ServingError):
@@ -203,8 +223,15 @@ class ModelNotReady(ServingError):
     title = "The model is not ready"
 
 
+class ModelRefused(ServingError):
+    """The model cannot be served until somebody mends it; the message says why."""
+
+    code = "model_refused"
+    title = "The model is refused"
+
+
 class DeadlineExceeded(ServingError):
-    """The answer did not come in time."""
+    """The answer did not come in time. Where the caller asked for less time than ours, the fault is the caller's."""
 
     code = "deadline_exceeded"
     title = "The deadline passed"

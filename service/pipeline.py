@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.catalog import Catalog, Served
+from service.catalog import Catalog
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, InvalidOutput, ModelNotReady, UnknownModel, VitrineError
-from service.metrics import Metrics, Stages
+from service.metrics import Metrics
 from service.preparation import Preparation, Prepared
+from service.stages import Stages
+from service.states import Served
 from service.threads import together
 from service.triton import InferenceBackend
 

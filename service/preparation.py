@@ -12,7 +12,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded, VitrineError
 from service.images import Opened, open_picture
 from service.memory import DecodingMemory
-from service.metrics import Stages
+from service.stages import Stages
 from service.threads import Threads, together
 
 

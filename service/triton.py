@@ -40,6 +40,17 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Despite its name, how long one attempt may take; a busy machine needs more than the 100 ms above.
     ("grpc.min_reconnect_backoff_ms", 5_000),
+    # A peer whose packets are dropped says nothing: ask every two seconds, also between calls, and give up a connection
+    # that is silent for three. Without this a dead one stays for as long as TCP retransmits, minutes after the network
+    # is well again. gRPC 1.85 waits for a ping as long as its own timeout says, a minute by default; the keepalive's
+    # goes to the kernel (TCP_USER_TIMEOUT), which ends what it sent and nobody acknowledged.
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Triton is a neighbour: what the environment says of proxies is not meant for it.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]

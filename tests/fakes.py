@@ -13,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from contract.config import Scheduling, write_config
 from contract.spec import Entry, Preprocessing
-from service.errors import UnknownModel, VitrineError
+from service.errors import UnknownModel
 from service.triton import ModelVersion
 
 Pixels = npt.NDArray[np.uint8]
@@ -37,9 +37,18 @@ class FakeBackend:
     """Implements `service.triton.InferenceBackend`. `failure`, when set, is raised by every call."""
 
     configs: dict[tuple[str, str], ModelConfig] = field(default_factory=dict)
-    unready: dict[str, str] = field(default_factory=dict)
+    unready: list[ModelVersion] = field(default_factory=list)
+    """What the index has besides the configurations' versions."""
     answer: Callable[[Pixels], Rows] = colour_shares
-    failure: VitrineError | None = None
+    failure: Exception | None = None
+    config_failures: dict[str, Exception] = field(default_factory=dict)
+    """What `config` raises, by entry."""
+    hung: set[str] = field(default_factory=set)
+    """Entries whose `config` never answers."""
+    looks: int = 0
+    """How often `index` was called."""
+    slow: asyncio.Event | None = None
+    """Where there is one, `index` waits for it."""
     hold: asyncio.Event | None = None
     """Where there is one, `infer` waits for it."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,13 +62,19 @@ class FakeBackend:
 
     async def index(self) -> list[ModelVersion]:
         """See `InferenceBackend.index`."""
+        self.looks += 1
+        if self.slow is not None:
+            await self.slow.wait()
         self._fail()
-        ready = [ModelVersion(name, version, True, "") for name, version in self.configs]
-        return ready + [ModelVersion(name, "1", False, reason) for name, reason in self.unready.items()]
+        return [*(ModelVersion(name, version, True, "") for name, version in self.configs), *self.unready]
 
     async def config(self, name: str, version: str) -> ModelConfig:
         """See `InferenceBackend.config`."""
         self._fail()
+        if name in self.hung:
+            await asyncio.Event().wait()
+        if name in self.config_failures:
+            raise self.config_failures[name]
         return self.configs[name, version]
 
     async def infer(self, name: str, version: str, pixels: Pixels, timeout: float) -> Rows:  # noqa: ARG002

@@ -174,6 +174,7 @@ def _asked(request: Request, services: Services, model: str | None) -> Asked:
             wanted = 0.0
         if not wanted > 0:
             raise InvalidParameter(f"{DEADLINE_HEADER} is a number of seconds above 0, such as 0.25")
+        context_of(request.scope).hurried = wanted < seconds
         seconds = min(seconds, wanted)
     return Asked(model, selection.top_k, selection.min_score, Deadline.after(seconds))
 

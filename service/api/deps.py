@@ -8,9 +8,11 @@ from starlette.types import Scope
 
 from service.admission import Admission
 from service.catalog import Catalog
-from service.inventory import Inventory
-from service.metrics import Metrics, Stages
+from service.catalog_collector import CatalogCollector
+from service.errors import Fault
+from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.stages import Stages
 
 API = "/v1"
 """What is before every path but those that operators ask."""
@@ -25,8 +27,12 @@ class RequestContext:
     stages: Stages
     caller: str | None = None
     """The name of the API key, where keys are asked for."""
+    hurried: bool = False
+    """Whether the caller asked for an answer sooner than the gateway's own deadline."""
     code: str | None = None
     """The error's code, once there is one."""
+    fault: Fault = Fault.NONE
+    """Whose it is, once there is an error."""
     cause: BaseException | None = None
     """The foreign exception behind it, for the log."""
 
@@ -48,7 +54,7 @@ class Services:
 
     pipeline: Pipeline
     catalog: Catalog
-    inventory: Inventory
+    collector: CatalogCollector
     metrics: Metrics
     admission: Admission
     read_seconds: float

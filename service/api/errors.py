@@ -18,6 +18,7 @@ from service.errors import (
     DeadlineExceeded,
     Draining,
     EmptyBody,
+    Fault,
     HeadersTooLarge,
     ImageTooComplex,
     ImageTooLarge,
@@ -27,6 +28,7 @@ from service.errors import (
     MalformedRequest,
     ModelNotNamed,
     ModelNotReady,
+    ModelRefused,
     Overloaded,
     QuotaExceeded,
     ReadTimeout,
@@ -63,6 +65,7 @@ STATUS: Mapping[type[VitrineError], int] = {
     Draining: 503,
     TritonUnavailable: 503,
     ModelNotReady: 503,
+    ModelRefused: 503,
     DeadlineExceeded: 504,
 }
 
@@ -79,7 +82,7 @@ _MEANINGS = {
     422: "The picture is corrupt, the JSON has another shape, or a parameter is out of range.",
     429: "The API key's rate is exceeded. See Retry-After.",
     502: "Triton failed, or the model's output is no probabilities.",
-    503: "At capacity, Triton is away, or the model is not ready. See Retry-After.",
+    503: "At capacity, Triton is away, or the model is not ready or refused. See Retry-After.",
     504: "The deadline passed before there was an answer.",
 }
 
@@ -128,7 +131,7 @@ def add_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code, title = HTTP_CODES.get(error.status_code, ("http_error", "The request cannot be answered"))
         context = context_of(request.scope)
-        context.code = code
+        context.code, context.fault = code, Fault.CALLER
         answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context.request_id)
         answer.headers.update(error.headers or {})
         if error.status_code == 405:
@@ -151,7 +154,7 @@ def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
     while passed is not None:
         traceback.clear_frames(passed.__traceback__)
         passed = passed.__cause__ or passed.__context__
-    context.code = error.code
+    context.code, context.fault = error.code, _fault_of(error, context)
     context.cause = error.__cause__
     return document(error, context.request_id)
 
@@ -165,3 +168,10 @@ def document(error: VitrineError, request_id: str) -> JSONResponse:
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def _fault_of(error: VitrineError, context: RequestContext) -> Fault:
+    """Who asks for an answer sooner than the gateway promises one takes the risk that there is none."""
+    if isinstance(error, DeadlineExceeded) and context.hurried:
+        return Fault.CALLER
+    return error.fault

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.deps import API, RequestContext, bind_context
 from service.api.errors import INTERNAL, answer_to, problem
 from service.api.incoming import Body
-from service.errors import ClientLeft, VitrineError
+from service.errors import ClientLeft, Fault, VitrineError
 from service.keys import Keys
 from service.memory import BodyMemory
-from service.metrics import Metrics, Stages
+from service.metrics import Metrics
+from service.stages import Stages
 from service.tracing import following, trace_id
 
 access_log = logging.getLogger("vitrine.access")
@@ -68,7 +69,7 @@ class RequestMiddleware:
             await answer_to(error, context)(scope, receive, answer.send)
         except Exception:
             _log.exception("request %s failed", context.request_id)
-            context.code = INTERNAL[0]
+            context.code, context.fault = INTERNAL[0], Fault.OURS
             if answer.status:  # too late for another answer: let the server cut the connection
                 raise
             report = problem(500, *INTERNAL, "please report this with the request_id", context.request_id)
@@ -89,10 +90,13 @@ class RequestMiddleware:
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = getattr(scope.get("route"), "path", "other")
         gone = context.code == ClientLeft.code or not status
-        self._metrics.requests.labels(route, "cancelled" if gone else f"{status // 100}xx").inc()
+        # A client that left before there was a status left no error either.
+        fault = Fault.CALLER if gone else context.fault
+        self._metrics.requests.labels(route, "cancelled" if gone else f"{status // 100}xx", fault.value).inc()
         if context.code:
-            self._metrics.rejections.labels(context.code).inc()
-        if context.stages.seconds:
+            self._metrics.rejections.labels(context.code, fault.value).inc()
+        if context.stages.seconds and status < 300 and not gone:
+            # What failed ended early or late for its own reasons, and says nothing of how long an answer takes.
             self._metrics.observe(route, context.stages)
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -103,6 +107,7 @@ class RequestMiddleware:
             "caller": context.caller,
             "status": status,
             "code": context.code,
+            "fault": fault.value,
             "seconds": round(context.stages.total(), 5),
             "stages": {stage: round(seconds, 5) for stage, seconds in context.stages.seconds.items()},
         }

@@ -45,7 +45,7 @@ async def metrics(services: ServicesDep) -> Response:
     """The metrics of all workers of this gateway, in Prometheus' text format. Triton shows its own at its own port."""
     # What is served is asked here, as it belongs to the event loop; to read the files of all workers takes longer.
     served = CollectorRegistry()
-    served.register(_Collected(services.inventory.collect()))
+    served.register(_Collected(services.collector.collect()))
     text = await asyncio.to_thread(lambda: generate_latest(services.metrics.exposed) + generate_latest(served))
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 

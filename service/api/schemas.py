@@ -1,10 +1,13 @@
 """The JSON bodies of the API. Pydantic only here and in the settings; inside, dataclasses."""
 
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, Field
 
 from contract.spec import Preprocessing
-from service.catalog import Served
 from service.pipeline import Classes
+from service.states import Refused, Served, State
 
 
 class PredictionOut(BaseModel):
@@ -81,34 +84,75 @@ class PreprocessingOut(BaseModel):
         )
 
 
+class RefusedVersionOut(BaseModel):
+    """A newer version of a served model, which does not answer."""
+
+    version: str
+    reason: str
+
+
 class ModelOut(BaseModel):
     """One model that is served."""
 
+    state: Literal["served"]
     name: str
     version: str
     classes: int
     max_batch_size: int
     input: PreprocessingOut
     build: dict[str, str] = Field(description="Provenance, as the builder wrote it.")
+    refused: RefusedVersionOut | None = Field(description="A newer version, if there is one that cannot be served.")
 
     @classmethod
     def of(cls, served: Served) -> "ModelOut":
         """Shape an entry of the catalog."""
-        entry = served.entry
+        entry, newer = served.entry, served.refused
         return cls(
+            state="served",
             name=entry.name,
             version=served.version,
             classes=entry.classes,
             max_batch_size=entry.max_batch_size,
             input=PreprocessingOut.of(entry.preprocessing),
             build=dict(entry.build),
+            refused=RefusedVersionOut(version=newer.version, reason=newer.reason) if newer else None,
         )
 
 
-class ModelsOut(BaseModel):
-    """Every model that is served."""
+class LoadingOut(BaseModel):
+    """One model that is not served yet."""
 
-    models: list[ModelOut]
+    state: Literal["loading"]
+    name: str
+    reason: str
+
+
+class RefusedOut(BaseModel):
+    """One model that cannot be served until somebody mends it."""
+
+    state: Literal["refused"]
+    name: str
+    version: str
+    reason: str
+
+
+class ModelsOut(BaseModel):
+    """Every model of the repository, by name; `state` says which are served."""
+
+    models: list[Annotated[ModelOut | LoadingOut | RefusedOut, Field(discriminator="state")]]
+
+    @classmethod
+    def of(cls, states: Iterable[State]) -> "ModelsOut":
+        """Shape the catalog."""
+        return cls(models=[_model(state) for state in states])
+
+
+def _model(state: State) -> ModelOut | LoadingOut | RefusedOut:
+    if isinstance(state, Served):
+        return ModelOut.of(state)
+    if isinstance(state, Refused):
+        return RefusedOut(state="refused", name=state.name, version=state.version, reason=state.reason)
+    return LoadingOut(state="loading", name=state.name, reason=state.reason)
 
 
 class ModelDetailOut(ModelOut):

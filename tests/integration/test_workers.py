@@ -24,7 +24,7 @@ from tests.waiting import until
 
 PICTURE = encoded(a_picture((0, 200, 0), (8, 8)))
 CLASSIFY = "/v1/models/colours/classify"
-ANSWERED = 'vitrine_requests_total{route="/v1/models/{model}/classify",status="2xx"}'
+ANSWERED = 'vitrine_requests_total{fault="none",route="/v1/models/{model}/classify",status="2xx"}'
 
 
 @dataclass

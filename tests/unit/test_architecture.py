@@ -30,12 +30,12 @@ LAYERS = [
     ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware", "service.api.head"],
     ["service.api.errors", "service.api.body"],
     ["service.api.schemas", "service.api.deps", "service.api.incoming"],
-    ["service.pipeline", "service.inventory", "service.admission", "service.keys"],
+    ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
-    ["service.images", "service.memory", "service.threads"],
+    ["service.survey", "service.images", "service.memory", "service.threads"],
     ["service.triton", "service.structure", "service.avif", "service.deadline"],
-    ["service.metrics", "service.errors", "service.tracing", "service.rates"],
-    ["service.settings"],
+    ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
+    ["service.settings", "service.stages"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""
 

@@ -4,9 +4,12 @@ import json
 import os
 import re
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -174,6 +177,35 @@ def test_nvidias_triton_is_started_as_the_embedded_one() -> None:
         *("backend-directory", "backend-config"),  # the Python backend in ONNX Runtime's place
     }
     assert theirs["http-address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["triton-gpu", "grafana"])
+def test_a_health_check_asks_no_proxy(name: str) -> None:
+    test = SERVICES[name]["healthcheck"]["test"]
+    assert "urllib" not in " ".join(test)
+    assert test[1] != "curl" or test[test.index("--noproxy") + 1] == "*"
+
+
+def test_nvidias_health_check_goes_by_the_status() -> None:
+    class Triton(BaseHTTPRequestHandler):
+        statuses: ClassVar[list[int]] = [200, 400]
+
+        def do_GET(self) -> None:
+            self.send_response(self.statuses.pop(0) if self.path == "/v2/health/ready" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    *_, program = SERVICES["triton-gpu"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Triton) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        command = [sys.executable, "-S", "-c", program.replace("8000", str(server.server_port))]
+        environment = {"http_proxy": "http://127.0.0.1:1"}
+        assert [subprocess.run(command, env=environment, check=False).returncode for _ in range(2)] == [0, 1]
+        server.shutdown()
+        thread.join()
 
 
 def flags(words: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.inventory import Inventory
+from service.catalog_collector import CatalogCollector
 from service.metrics import Metrics
 
 yaml = pytest.importorskip("yaml", reason="without PyYAML, which reads the rules")
@@ -82,7 +82,7 @@ def test_every_variable_is_used_and_there_is_no_other(file: Path) -> None:
 
 
 def test_every_metric_of_ours_exists_and_is_shown() -> None:
-    described = [*Metrics("0").exposed.collect(), *Inventory.describe()]
+    described = [*Metrics("0").exposed.collect(), *CatalogCollector.describe()]
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     exist = {metric.name: {metric.name + ending for ending in endings[metric.type]} for metric in described}
     rules = [

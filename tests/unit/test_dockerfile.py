@@ -1,6 +1,11 @@
 """What can be said of the Dockerfile without building it."""
 
+import json
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -54,6 +59,27 @@ def test_an_image_starts_one_process_without_rights(target: str) -> None:
 def test_a_server_says_whether_it_is_well(target: str) -> None:
     [check] = [line for line in STAGES[target] if line.startswith("HEALTHCHECK ")]
     assert 'CMD ["python"' in check
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_gateways_check_goes_by_the_status_and_asks_no_proxy(status: int, code: int) -> None:
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    [check] = [line for line in STAGES["gateway"] if line.startswith("HEALTHCHECK ")]
+    command = [sys.executable, *json.loads(check.partition(" CMD ")[2])[1:]]
+    nobody = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), "http://127.0.0.1:1")
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        environment = {**nobody, "VITRINE_PORT": str(server.server_port)}
+        assert subprocess.run(command, env=environment, check=False).returncode == code
+        thread.join()
 
 
 def test_bases_are_arguments_with_a_pinned_default() -> None:

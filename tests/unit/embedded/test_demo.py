@@ -44,6 +44,12 @@ def test_the_photograph_is_posted_and_the_answer_read(url: str) -> None:
     assert ask(url, b"photo", "vit") == Answer("vit version 2", [("cat", 0.5)], "decode;dur=3.1, triton;dur=9")
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_is_not_asked(url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    assert ask(url, b"photo", "vit").model == "vit version 2"
+
+
 def test_another_answer_is_an_error(url: str) -> None:
     with pytest.raises(OSError, match="415") as caught:
         ask(url, b"something else", "vit")

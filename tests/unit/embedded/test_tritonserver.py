@@ -56,6 +56,11 @@ def test_a_library_of_the_system_needs_no_path(server: Server) -> None:
     assert "LD_LIBRARY_PATH" not in environment(of_system, {"PATH": "/usr/bin"})
 
 
+def test_the_gateways_keepalive_pings_are_not_too_many(server: Server) -> None:
+    arguments = command(server, Path("repository"), Path("backends"), Ports(grpc=1, metrics=2), "vitrine-9-")
+    assert "--grpc-http2-max-ping-strikes=0" in arguments
+
+
 def test_the_backends_are_laid_out_beside_the_wheel(server: Server, tmp_path: Path) -> None:
     before = sorted(path.name for path in server.python_backend.iterdir())
     make_backends(tmp_path / "backends", server)

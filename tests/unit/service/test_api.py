@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from starlette.types import Message
@@ -16,6 +17,7 @@ from starlette.types import Message
 from service.errors import ModelNotReady, TritonUnavailable, VitrineError
 from service.keys import digest_of
 from service.settings import Settings
+from service.triton import ModelVersion
 from tests.fakes import FakeBackend, a_picture, an_entry, encoded
 
 GREEN = encoded(a_picture((0, 200, 0)), "JPEG")
@@ -266,7 +268,7 @@ async def test_a_client_that_leaves_has_its_work_cancelled(
         await app(scope, receive, send)
     assert json.loads(caplog.records[-1].message)["code"] == "client_left"
     text = (await client.get("/metrics")).text.splitlines()
-    assert 'vitrine_requests_total{route="/v1/classify",status="cancelled"} 1.0' in text
+    assert 'vitrine_requests_total{fault="caller",route="/v1/classify",status="cancelled"} 1.0' in text
     assert 'vitrine_images_total{model="colours",outcome="cancelled"} 1.0' in text
     assert "vitrine_in_flight_requests 1.0" in text, "the one that asks for the metrics"
 
@@ -344,6 +346,36 @@ async def test_models_are_listed_and_shown(client: httpx.AsyncClient) -> None:
     assert problem_of(await client.get("/v1/models/shapes")) == (404, "model_not_found")
 
 
+async def test_models_that_are_not_served_say_why(
+    client: httpx.AsyncClient, app: FastAPI, backend: FakeBackend
+) -> None:
+    backend.serve(an_entry("broken"))
+    backend.configs["broken", "1"].parameters["contract.labels"].string_value = "[" * 5_000
+    backend.unready = [
+        ModelVersion("soon", "1", False, ""),
+        ModelVersion("colours", "2", False, "Internal: Load model from /srv/colours/2/model.onnx failed\n\nAt: x"),
+    ]
+    await app.state.services.catalog.refresh()
+    broken, colours, soon = (await client.get("/v1/models")).json()["models"]
+    why = "contract.labels: must be a JSON list of strings; is not JSON"
+    assert broken == {"state": "refused", "name": "broken", "version": "1", "reason": why}
+    assert (colours["state"], colours["version"]) == ("served", "1")
+    cannot_load = "the inference server cannot load it: Internal: Load model from model.onnx failed"
+    assert colours["refused"] == {"version": "2", "reason": cannot_load}
+    not_loaded = "the inference server has not loaded it; its log may say why"
+    assert soon == {"state": "loading", "name": "soon", "reason": not_loaded}
+    for method, path in (("GET", ""), ("POST", "/classify")):
+        answer = await client.request(method, f"/v1/models/broken{path}", content=GREEN)
+        assert problem_of(answer) == (503, "model_refused")
+        assert answer.json()["detail"] == f"model 'broken' is refused: {why}"
+        assert answer.headers["retry-after"] == "30"
+        answer = await client.request(method, f"/v1/models/soon{path}", content=GREEN)
+        assert problem_of(answer) == (503, "model_not_ready")
+        assert answer.json()["detail"] == f"model 'soon' is not ready: {not_loaded}"
+    assert (await client.post("/v1/classify", content=GREEN)).status_code == 200
+    assert (await client.get("/readyz")).status_code == 200
+
+
 async def test_probes_tell_alive_from_ready(client: httpx.AsyncClient, app: FastAPI, backend: FakeBackend) -> None:
     assert (await client.get("/readyz")).json() == {"status": "ok"}
     backend.failure = TritonUnavailable("gone")
@@ -395,18 +427,79 @@ async def test_every_request_is_counted_once(client: httpx.AsyncClient) -> None:
     await client.get("/nowhere")
     text = (await client.get("/metrics")).text
     for line in (
-        'vitrine_requests_total{route="/v1/classify",status="2xx"} 1.0',
-        'vitrine_requests_total{route="/v1/classify",status="4xx"} 1.0',
-        'vitrine_requests_total{route="other",status="4xx"} 1.0',
+        'vitrine_requests_total{fault="none",route="/v1/classify",status="2xx"} 1.0',
+        'vitrine_requests_total{fault="caller",route="/v1/classify",status="4xx"} 1.0',
+        'vitrine_requests_total{fault="caller",route="other",status="4xx"} 1.0',
         'vitrine_images_total{model="colours",outcome="ok"} 1.0',
         'vitrine_images_total{model="colours",outcome="media_type_unsupported"} 1.0',
-        'vitrine_rejections_total{reason="media_type_unsupported"} 1.0',
+        'vitrine_rejections_total{fault="caller",reason="media_type_unsupported"} 1.0',
         'vitrine_stage_duration_seconds_count{route="/v1/classify",stage="triton"} 1.0',
         "vitrine_ready 1.0",
         "vitrine_upload_bytes_count 2.0",
         "vitrine_in_flight_requests 1.0",
     ):
         assert line in text.splitlines(), line
+
+
+async def counted(client: httpx.AsyncClient, fault: str) -> list[str]:
+    """The requests to classify and the rejections that are somebody's fault, without their numbers."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    names = ("vitrine_requests_total{", "vitrine_rejections_total{")
+    return [line.split("} ")[0] for line in lines if line.startswith(names) and f'fault="{fault}"' in line]
+
+
+async def test_a_deadline_of_the_callers_own_is_the_callers_fault(
+    client: httpx.AsyncClient, backend: FakeBackend
+) -> None:
+    backend.hold = asyncio.Event()
+    for timeout in ("0.00001", "0.05"):
+        answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": timeout})
+        assert problem_of(answer) == (504, "deadline_exceeded")
+    assert await counted(client, "caller") == [
+        'vitrine_requests_total{fault="caller",route="/v1/classify",status="5xx"',
+        'vitrine_rejections_total{fault="caller",reason="deadline_exceeded"',
+    ]
+    assert await counted(client, "ours") == []
+
+
+@pytest.mark.parametrize("settings", [Settings(deadline_seconds=0.05)])
+@pytest.mark.parametrize("asked", [{}, {"X-Request-Timeout": "60"}], ids=["none", "longer"])
+async def test_a_deadline_of_the_gateways_is_its_own_fault(
+    client: httpx.AsyncClient, backend: FakeBackend, asked: dict[str, str]
+) -> None:
+    backend.hold = asyncio.Event()
+    answer = await client.post("/v1/classify", content=GREEN, headers=asked)
+    assert problem_of(answer) == (504, "deadline_exceeded")
+    assert await counted(client, "ours") == [
+        'vitrine_requests_total{fault="ours",route="/v1/classify",status="5xx"',
+        'vitrine_rejections_total{fault="ours",reason="deadline_exceeded"',
+    ]
+    assert await counted(client, "caller") == []
+
+
+async def test_what_is_turned_away_at_capacity_is_nobodys_fault(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with app.state.services.admission.permit(64):
+        await client.post("/v1/classify", content=GREEN)
+    assert await counted(client, "shed") == [
+        'vitrine_requests_total{fault="shed",route="/v1/classify",status="5xx"',
+        'vitrine_rejections_total{fault="shed",reason="overloaded"',
+    ]
+    assert [*await counted(client, "ours"), *await counted(client, "caller")] == []
+
+
+async def test_what_failed_says_nothing_of_how_long_an_answer_takes(
+    client: httpx.AsyncClient, backend: FakeBackend
+) -> None:
+    await client.post("/v1/classify", content=GREEN)
+    await client.post("/v1/classify", content=b"text")
+    backend.answer = lambda pixels: np.full((len(pixels), 3), np.nan, np.float32)
+    assert (await client.post("/v1/classify", content=GREEN)).status_code == 502
+    text = (await client.get("/metrics")).text.splitlines()
+    assert 'vitrine_stage_duration_seconds_count{route="/v1/classify",stage="total"} 1.0' in text
+    assert await counted(client, "ours") == [
+        'vitrine_requests_total{fault="ours",route="/v1/classify",status="5xx"',
+        'vitrine_rejections_total{fault="ours",reason="model_output_invalid"',
+    ]
 
 
 async def test_the_documentation_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

@@ -18,9 +18,10 @@ from service.errors import (
     VitrineError,
 )
 from service.memory import DecodingMemory
-from service.metrics import Metrics, Stages
+from service.metrics import Metrics
 from service.pipeline import Asked, Classes, Classified, Pipeline, Prediction, best
 from service.preparation import Preparation
+from service.stages import Stages
 from service.threads import Threads
 from tests.fakes import FakeBackend, Pixels, Rows, a_picture, an_entry, colour_shares, encoded
 

@@ -38,7 +38,7 @@ async def test_a_client_that_leaves_has_its_call_cancelled(backend: FakeBackend)
         writer.write(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GREEN) + GREEN)
         await backend.reached.wait()
         writer.close()
-        wanted = 'vitrine_requests_total{route="/v1/classify",status="cancelled"} 1.0'
+        wanted = 'vitrine_requests_total{fault="caller",route="/v1/classify",status="cancelled"} 1.0'
         found = ""
         for _ in range(500):
             found = (await client.get("/metrics")).text

@@ -1,5 +1,7 @@
 """Foreign errors stop at one border."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import numpy as np
 import pytest
@@ -76,6 +78,25 @@ async def test_a_triton_that_is_not_there_is_unavailable_at_once(unused_tcp_port
     with pytest.raises(TritonUnavailable):
         await backend.index()
     await backend.close()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"])
+async def test_a_proxy_is_not_asked(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    ready = grpc.unary_unary_rpc_method_handler(lambda *_: b"\x08\x01")
+    empty = grpc.unary_unary_rpc_method_handler(lambda *_: b"")
+    methods = {"ServerReady": ready, "RepositoryIndex": empty}
+    with ThreadPoolExecutor(1) as pool:
+        handlers = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+        server = grpc.server(pool, handlers=[handlers])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        backend = TritonBackend(f"127.0.0.1:{port}")
+        assert await backend.index() == []
+        await backend.close()
+        server.stop(None).wait()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 8, 8, 3), (4, 224, 224, 3)])

@@ -1,0 +1,42 @@
+"""The states of an entry of Triton's repository: served, loading or refused."""
+
+from dataclasses import dataclass, field
+
+from contract.spec import Entry
+
+
+@dataclass(frozen=True)
+class Loading:
+    """No version answers yet, and nobody has to mend anything as far as is known."""
+
+    name: str
+    reason: str
+    """One line, without paths."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that does not answer until somebody mends it: Triton cannot load it, or its contract is not whole."""
+
+    name: str
+    version: str
+    reason: str
+    """One line, without paths."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """An entry and the version of it that answers."""
+
+    entry: Entry
+    version: str
+    refused: Refused | None = field(default=None, compare=False)
+    """A newer version that does not answer, so that this one goes on."""
+
+    @property
+    def name(self) -> str:
+        """The entry's name."""
+        return self.entry.name
+
+
+State = Served | Loading | Refused
