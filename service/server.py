@@ -39,7 +39,7 @@ def configure(settings: Settings, app: FastAPI, spare: int = 0) -> uvicorn.Confi
         Connection,
         most=settings.max_connections + spare,
         head_seconds=settings.head_timeout_seconds,
-        refused=lambda error: services_in(app).metrics.rejections.labels(error.code).inc(),
+        refused=lambda error: services_in(app).metrics.rejections.labels(error.code, error.fault.value).inc(),
     )
     return uvicorn.Config(
         app,

@@ -19,7 +19,15 @@ from starlette.requests import ClientDisconnect
 
 from service.api.incoming import FORM, JSON, media_type
 from service.deadline import Deadline
-from service.errors import ClientLeft, EmptyBody, InvalidBody, MalformedRequest, ReadTimeout, TooManyPictures
+from service.errors import (
+    ClientLeft,
+    DeadlineExceeded,
+    EmptyBody,
+    InvalidBody,
+    MalformedRequest,
+    ReadTimeout,
+    TooManyPictures,
+)
 
 PART = "file"
 _BASE64: dict[str, JsonValue] = {"contentEncoding": "base64"}
@@ -100,11 +108,13 @@ async def read_pictures(request: Request, until: Arrival, expected: Expected) ->
 
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
     """What `reading` gives, if the body arrives in time."""
+    left = until.deadline.left
     try:
-        with anyio.fail_after(max(0.0, min(until.seconds, until.deadline.left))):
+        with anyio.fail_after(max(0.0, min(until.seconds, left))):
             return await reading
     except TimeoutError as error:
-        until.deadline.remaining()
+        if left < until.seconds:
+            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
         raise ReadTimeout(f"the body did not arrive within {until.seconds:g} s") from error
     except ClientDisconnect as error:
         raise ClientLeft("the client left before its body had arrived") from error

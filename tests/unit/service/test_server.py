@@ -81,7 +81,7 @@ async def test_metrics_may_have_a_port_of_their_own_that_answers_when_the_api_is
         (answer,) = await say(apart, a_get("/metrics", Connection="close"))
         assert answer.status == 200
         assert b"vitrine_ready 1.0" in answer.body
-        assert b'vitrine_rejections_total{reason="overloaded"} 1.0' in answer.body
+        assert b'vitrine_rejections_total{fault="shed",reason="overloaded"} 1.0' in answer.body
         taken.close()
 
 
@@ -113,7 +113,7 @@ async def test_what_is_refused_before_it_is_a_request_is_counted(backend: FakeBa
         await say(port, a_get(X="y" * 40_000))
         (answer,) = await say(port, a_get("/metrics", Connection="close"))
     for reason in ("request_malformed", "headers_too_large"):
-        assert f'vitrine_rejections_total{{reason="{reason}"}} 1.0'.encode() in answer.body
+        assert f'vitrine_rejections_total{{fault="caller",reason="{reason}"}} 1.0'.encode() in answer.body
 
 
 async def test_files_are_allowed_for_the_connections(backend: FakeBackend) -> None:
