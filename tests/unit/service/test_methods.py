@@ -35,7 +35,9 @@ async def test_head_of_a_probe_says_that_it_is_not_ready(client: httpx.AsyncClie
 
 async def test_head_is_counted_by_its_route(client: httpx.AsyncClient) -> None:
     await client.head("/readyz")
-    assert 'vitrine_requests_total{fault="none",route="/readyz",status="2xx"} 1.0' in (await client.get("/metrics")).text
+    assert (
+        'vitrine_requests_total{fault="none",route="/readyz",status="2xx"} 1.0' in (await client.get("/metrics")).text
+    )
 
 
 @pytest.mark.parametrize("path", [f"{path}/" for path in [*GETS[:-1], *POSTS]])
