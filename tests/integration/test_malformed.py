@@ -120,11 +120,10 @@ FORM = a_post(
     b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + PHOTO + b"\r\n--x--\r\n",
     Content_Type="multipart/form-data; boundary=x",
 )
-BODY = pytest.mark.xfail(reason="a body that is awaited takes a permit of those that are worked on")
 SLOWLY = [
     pytest.param(a_get(X="y" * 100), 20, id="in the head"),
-    pytest.param(a_post(PHOTO), len(a_post(PHOTO)) - len(PHOTO) + 10, id="in the body", marks=BODY),
-    pytest.param(FORM, FORM.index(b"--x") + 20, id="in the head of a part", marks=BODY),
+    pytest.param(a_post(PHOTO), len(a_post(PHOTO)) - len(PHOTO) + 10, id="in the body"),
+    pytest.param(FORM, FORM.index(b"--x") + 20, id="in the head of a part"),
 ]
 PATIENT = {
     "VITRINE_MAX_IN_FLIGHT": str(SLOW // 2),
