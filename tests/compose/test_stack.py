@@ -6,11 +6,15 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from tests.compose.engine import ROOT, Stack, compose_command, missing, run
+from tests.fakes import encoded
 from tests.processes import free_port
 from tests.waiting import until
 
@@ -107,6 +111,34 @@ def test_the_gateways_image_is_slim(stack: Stack) -> None:
         "print([name for name in ('torch', 'onnxruntime', 'pytriton', 'pip', 'setuptools') if find_spec(name)])"
     )
     assert stack.python("gateway", builders).strip() == "[]"
+
+
+def test_the_worst_uploads_do_not_get_it_killed(stack: Stack) -> None:
+    """With the limit of memory as it is shipped; what does not fit is told to come again."""
+    worst = [
+        encoded(Image.new("RGBA", (7_000, 7_000)), "PNG"),
+        encoded(Image.new("I;16", (7_000, 7_000)), "PNG"),
+        encoded(Image.new("CMYK", (7_000, 7_000)), "JPEG", progressive=True),
+        encoded(Image.new("RGB", (6_000, 6_000)), "WEBP", lossless=True),
+    ]
+    answers: Counter[int] = Counter()
+
+    def send(content: bytes) -> None:
+        request = urllib.request.Request(f"{stack.url}/v1/classify", data=content)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+                answers[response.status] += 1
+        except urllib.error.HTTPError as error:
+            answers[error.code] += 1
+
+    with ThreadPoolExecutor(16) as clients:
+        list(clients.map(send, worst * 10))
+    assert set(answers) <= {200, 503}
+    assert answers[200] > 0
+    state = stack.inspect("gateway")
+    assert not state["State"]["OOMKilled"]
+    assert state["RestartCount"] == 0
+    assert status_of(stack, "/readyz") == 200
 
 
 def test_stopping_finishes_what_has_begun(stack: Stack) -> None:
