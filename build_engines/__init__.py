@@ -2,3 +2,9 @@
 
 The only home of torch, timm and onnx. Never imports `service`.
 """
+
+import os
+
+# ONNX Runtime otherwise tells Microsoft of every graph that it opens: its name, its producer, hashes of its weights. It
+# reads this as it is loaded, by whichever library loads it first (its Privacy.md, "Disabling Telemetry").
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

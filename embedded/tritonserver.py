@@ -74,10 +74,15 @@ def command(server: Server, repository: Path, backends: Path, ports: Ports, shar
 
 
 def environment(server: Server, inherited: Mapping[str, str], python: Path = Path(sys.executable)) -> dict[str, str]:
-    """The child's environment: the Python backend finds packages through PATH and libpython through the loader."""
+    """The child's environment: the Python backend finds packages through PATH and libpython through the loader.
+
+    ONNX Runtime's telemetry is off unless it is asked for: it tells Microsoft of every graph, and where that cannot be
+    reached an unloading waits 8 s for it, of the 10 s that Triton has to end.
+    """
     paths = {"PATH": [str(python.parent)], "LD_LIBRARY_PATH": []}
     if server.libpython.parent not in SYSTEM_LIBRARIES:
         paths["LD_LIBRARY_PATH"].append(str(server.libpython.parent))
     changed = {key: os.pathsep.join([*first, *filter(None, [inherited.get(key)])]) for key, first in paths.items()}
     # A PYTHONHOME meant for another Python would keep the backend's from starting.
-    return {key: value for key, value in {**inherited, **changed}.items() if value and key != "PYTHONHOME"}
+    merged = {"ORT_DISABLE_TELEMETRY": "1", **inherited, **changed}
+    return {key: value for key, value in merged.items() if value and key != "PYTHONHOME"}

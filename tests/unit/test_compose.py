@@ -269,3 +269,7 @@ def test_grafana_has_no_default_password() -> None:
     assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert not any("PASSWORD" in name for name in environment)
+
+
+def test_no_triton_tells_anybody_of_its_graphs() -> None:
+    assert SERVICES["triton-gpu"]["environment"]["ORT_DISABLE_TELEMETRY"] == "1"

@@ -48,7 +48,12 @@ def test_the_environment_leads_to_this_python_and_its_library(server: Server) ->
         "PATH": "/venv/bin:/usr/bin",
         "LD_LIBRARY_PATH": f"{server.libpython.parent}:/opt/lib",
         "HOME": "/home/me",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
+
+
+def test_telemetry_of_onnx_runtime_is_off_unless_it_is_asked_for(server: Server) -> None:
+    assert environment(server, {"ORT_DISABLE_TELEMETRY": "0"})["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_a_library_of_the_system_needs_no_path(server: Server) -> None:
