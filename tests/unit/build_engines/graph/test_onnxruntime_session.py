@@ -67,6 +67,7 @@ def test_a_graph_is_opened_as_it_is_served(linear: Path) -> None:
     assert options.inter_op_num_threads == 1
     assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 def test_an_exact_graph_is_not_optimised(linear: Path) -> None:
