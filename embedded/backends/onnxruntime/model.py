@@ -144,8 +144,8 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     # Threads otherwise wait busily for each other and for the next run, and take the CPU from the gateway beside them:
     # vit_tiny_patch16_224 took 54 CPU-ms a picture with it and 41 without, at the same latency.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # On a CPU without VNNI, products of uint8 and int8 otherwise saturate: half of the right sum, where it is large. The
-    # right ones are slower. Without effect on other CPUs and graphs (onnxruntime_session_options_config_keys.h).
+    # On a CPU without VNNI, products of uint8 and int8 otherwise saturate: half of the right sum, where it is large.
+    # The right ones are slower. No effect on other CPUs and graphs (onnxruntime_session_options_config_keys.h).
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4  # Errors reach the caller as exceptions; once is enough.
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
