@@ -39,8 +39,11 @@ class Upright:
 
     @classmethod
     def of(cls, picture: Image.Image) -> "Upright":
-        """The picture by its own EXIF tag; by none where the tag is missing or out of range."""
-        orientation = picture.getexif().get(_TAG, 1)
+        """The picture by its own EXIF tag; as it is stored where the tag is missing, out of range or damaged."""
+        try:
+            orientation = picture.getexif().get(_TAG, 1)
+        except Exception:  # noqa: BLE001 (damaged EXIF raises whatever its bytes make Pillow's parser raise)
+            orientation = 1
         return cls(picture, orientation if orientation in _TURNS else 1)
 
     @property

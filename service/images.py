@@ -17,6 +17,7 @@ from contract.pixels import Size, draft, resizing_bytes, to_pixels
 from contract.spec import Preprocessing
 from service.avif import largest_frame
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia, VitrineError
+from service.metadata import drop_large_exif, without_metadata
 from service.structure import CountedBytes, check_layout, check_tags, decoder_bytes, picture_bytes, size_of_webp
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
@@ -87,12 +88,13 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         frame = largest_frame(content)
         _check_size((frame, 1), max_pixels)
         try:
-            picture = Image.open(CountedBytes(content), formats=FORMATS)
+            picture = Image.open(CountedBytes(without_metadata(content)), formats=FORMATS)
         except UnidentifiedImageError as error:
             if _looks_like_picture(content):
                 raise CorruptImage("the picture's header is broken") from error
             raise UnsupportedMedia(f"the content is none of {', '.join(FORMATS)}") from error
         _check_size(picture.size, max_pixels)
+        drop_large_exif(picture)
         scans = check_layout(picture, content)
         beside = decoder_bytes(picture, content, scans, frame)
         extent = draft(picture, preprocessing)
