@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
                 max_batch_pictures=settings.max_batch_pictures,
             )
             await catalog.refresh()
+            await anyio.lowlevel.checkpoint()  # Loads anyio's part for asyncio, for which the first request took 30 ms.
             watch = asyncio.create_task(catalog.watch())
             try:
                 yield
