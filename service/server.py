@@ -19,10 +19,12 @@ from service.api.deps import exposition_of, services_in, start_draining
 from service.connection import Connection
 from service.settings import Settings
 
-_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 """Their names in malloc.h."""
 _LARGE_BYTES = 4_194_304
 """A photograph of a megapixel: smaller ones are decoded into memory that is there already."""
+_KEPT_BYTES = 33_554_432
+"""Of an arena, for them."""
 GRACE_SECONDS = 30
 """What requests in flight get at the end."""
 
@@ -83,6 +85,7 @@ def share_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)  # Setting the one above makes it 128 KB: a third more CPU a photograph.
 
 
 def allow_open_files(connections: int) -> None:
