@@ -101,7 +101,7 @@ class Plan:
     instances: int = 1
     """copies that Triton runs"""
     max_queue_delay_us: int | None = None
-    """how long Triton waits for a batch to fill (default: 0 on a CPU, 10000 for engines)"""
+    """how long Triton waits for a batch to fill (default: 0)"""
     workspace_mib: int = 4096
     """scratch memory that an engine may use"""
     load: Annotated[str, Option("HOST:PORT", shared=True)] = ""

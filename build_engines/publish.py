@@ -45,7 +45,7 @@ def publish_variant(
         RepositoryError: the entry cannot be published.
     """
     plan, facts = steps.plan, steps.exported.facts
-    check_target(plan.repository, variant.stamp)
+    check_target(plan.repository, result.entry, variant.stamp)
     entry = Entry(
         name=result.entry,
         preprocessing=facts.preprocessing,

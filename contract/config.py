@@ -31,9 +31,26 @@ class Runtime(Enum):
     """TensorRT on a GPU: `model.plan`."""
 
 
-QUEUE_DELAY_US = {Runtime.ONNXRUNTIME: 0, Runtime.TENSORRT: 10_000}
-"""How long Triton waits for a batch to fill, unless it is told. On a CPU a window only added latency: while one batch
-computes, the next one gathers by itself."""
+QUEUE_DELAY_US = 0
+"""How long Triton waits for a batch to fill, unless it is told. While one batch computes, the next one gathers by
+itself; without preferred sizes a window is waited out whenever fewer than the most are queued (docs/builds.md, "The
+window")."""
+
+
+def graph_sizes(largest: int) -> tuple[int, ...]:
+    """The batch sizes that an engine runs by a CUDA graph: 1, 2, 4 and so on up to `largest`, which is among them."""
+    return tuple(sorted({2**power for power in range(largest.bit_length())} | {largest}))
+
+
+def checked_sizes(largest: int) -> tuple[int, ...]:
+    """The batch sizes at which answers are compared, in turn: 1, one between that has no graph, the largest, 1 again.
+
+    The order lets a graph run after other sizes did, and lets a run without a graph come between two with one. Where
+    every size has a graph, the second is one of those.
+    """
+    graphs = graph_sizes(largest)
+    between = next((size for size in range(2, largest) if size not in graphs), min(2, largest))
+    return 1, between, largest, 1
 
 
 @dataclass(frozen=True)
@@ -69,13 +86,14 @@ def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtim
         config.backend = "onnxruntime"
         config.instance_group.add(count=scheduling.instances, kind="KIND_CPU")
     delay = scheduling.max_queue_delay_us
-    config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US[runtime] if delay is None else delay
+    config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US if delay is None else delay
     if scheduling.max_queue_size or scheduling.queue_timeout_us:
         policy = config.dynamic_batching.default_queue_policy
         policy.timeout_action = policy.REJECT
         policy.max_queue_size = scheduling.max_queue_size
         policy.default_timeout_microseconds = scheduling.queue_timeout_us
-    for size in sorted({1, entry.max_batch_size}):
+    largest = entry.max_batch_size
+    for size in graph_sizes(largest) if runtime is Runtime.TENSORRT else sorted({1, largest}):
         if runtime is Runtime.TENSORRT:
             spec = config.optimization.cuda.graph_spec.add(batch_size=size)
             spec.input[INPUT].dim.extend(dims)

@@ -96,6 +96,8 @@ def compile_engine(  # noqa: PLR0913 (what is compiled, by what, for what, and w
         caching = timing_cache if library.caches_timings else None
         if caching:
             read_timings(config, caching)
+            # What it says of an old cache is no reason why the build fails later.
+            library.log.clear()
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise _refusal(library)

@@ -2,4 +2,5 @@
 
 from build_engines.judge.accuracy import Accuracy, Labelled, compare
 from build_engines.judge.gate import GATE, Gate, Verdict, drop_interval, judge
-from build_engines.judge.speed import Course, Race, Timing, batch_sizes, race, time_alone
+from build_engines.judge.sizes import SIZE_TOLERANCE, check_sizes
+from build_engines.judge.speed import Course, Race, Timing, race, time_alone

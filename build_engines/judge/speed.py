@@ -1,6 +1,7 @@
 """Latency and throughput of a variant, and of what it must beat, measured in turn because machines are shared.
 
-Knows no runtime: what runs is handed in, and so is the clock.
+Knows no runtime: what runs is handed in, and so is the clock. A session on a device reads a clock of its own, between
+events around what Triton would do; its copies are reported apart.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from build_engines.values import Pixels, Precision, Session
+from build_engines.values import DeviceSession, Pixels, Precision, Session, Spent
 
 MIN_ROUNDS = 3
 MAX_ROUNDS = 300
@@ -33,7 +34,7 @@ class Course:
     images: Pixels
     """Batches are taken from these, again and again where they are fewer."""
     batches: tuple[int, ...]
-    """See `batch_sizes`."""
+    """As `contract.config.graph_sizes` gives them: the sizes that serve by a CUDA graph, where there is one."""
     seconds: float = 4.0
     """For each batch size; more where `MIN_ROUNDS` take longer."""
     limit: float = 100.0
@@ -54,6 +55,8 @@ class Timing:
     throughput: float
     """Pictures per second, over all runs."""
     runs: int
+    copies_ms: float | None = None
+    """Milliseconds, the median: to the device and back, which the other numbers leave out. None on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,13 @@ class Race:
         return sum(timing.runs for timing in self.candidate)
 
 
-def batch_sizes(largest: int) -> tuple[int, ...]:
-    """1, 2, 4 and so on up to `largest`, which is among them."""
-    return tuple(sorted({2**power for power in range(largest.bit_length())} | {largest}))
-
-
 def race(candidate: Session, baseline: Session, course: Course, *, against: Precision, runtime: str) -> Race:
     """Time both over `course`, in rounds of one run each; who goes first alternates."""
     candidates, baselines, ratios, wins = [], [], [], []
-    for batch, (ours, theirs) in _measured((candidate, baseline), course):
-        candidates.append(_timing(batch, ours))
-        baselines.append(_timing(batch, theirs))
+    for batch, runs in _measured((candidate, baseline), course):
+        ours, theirs = ([spent.compute for spent in own] for own in runs)
+        candidates.append(_timing(batch, runs[0]))
+        baselines.append(_timing(batch, runs[1]))
         ratios.append(statistics.median(other / own for own, other in zip(ours, theirs, strict=True)))
         wins.append(sum(own < other for own, other in zip(ours, theirs, strict=True)))
     return Race(against, runtime, tuple(candidates), tuple(baselines), tuple(ratios), tuple(wins))
@@ -103,8 +102,8 @@ def time_alone(run: Session, course: Course) -> tuple[Timing, ...]:
     return tuple(_timing(batch, own) for batch, (own,) in _measured((run,), course))
 
 
-def _measured(runs: Sequence[Session], course: Course) -> Iterator[tuple[int, list[list[float]]]]:
-    """Each batch size with the seconds of each run of each of `runs`, until the next would go beyond the limit."""
+def _measured(runs: Sequence[Session], course: Course) -> Iterator[tuple[int, list[list[Spent]]]]:
+    """Each batch size with what each run took of each of `runs`, until the next would go beyond the limit."""
     end = course.clock() + course.limit
     per_picture = 0.0
     for batch in sorted(course.batches):
@@ -112,12 +111,12 @@ def _measured(runs: Sequence[Session], course: Course) -> Iterator[tuple[int, li
         if course.clock() + MIN_ROUNDS * expected > end:
             return
         times = _rounds(runs, course, batch, warm_up=expected < _SLOW * len(runs))
-        per_picture = sum(statistics.median(own) for own in times) / batch
+        per_picture = sum(statistics.median(spent.compute for spent in own) for own in times) / batch
         yield batch, times
 
 
-def _rounds(runs: Sequence[Session], course: Course, batch: int, *, warm_up: bool) -> list[list[float]]:
-    """The seconds of each run of each of `runs`, one in each round."""
+def _rounds(runs: Sequence[Session], course: Course, batch: int, *, warm_up: bool) -> list[list[Spent]]:
+    """What each run took of each of `runs`, one in each round."""
     images, seconds, clock = course.images[np.arange(batch) % len(course.images)], course.seconds, course.clock
     start = clock()
     # The first run at a size pays for memory, and for plans that runtimes make for each size.
@@ -125,21 +124,30 @@ def _rounds(runs: Sequence[Session], course: Course, batch: int, *, warm_up: boo
         for run in runs:
             run.run(images)
         warm_up = clock() - start < _WARM_UP * seconds
-    times: list[list[float]] = [[] for _ in runs]
+    times: list[list[Spent]] = [[] for _ in runs]
     while len(times[0]) < MIN_ROUNDS or (len(times[0]) < MAX_ROUNDS and clock() - start < seconds):
         order = list(zip(runs, times, strict=True))
         for run, own in order if len(times[0]) % 2 == 0 else reversed(order):
-            before = clock()
-            run.run(images)
-            own.append(clock() - before)
+            own.append(_spent(run, images, clock))
     return times
 
 
-def _timing(batch: int, seconds: Sequence[float]) -> Timing:
+def _spent(run: Session, images: Pixels, clock: Clock) -> Spent:
+    if isinstance(run, DeviceSession):
+        return run.time(images)
+    before = clock()
+    run.run(images)
+    return Spent(clock() - before, 0.0)
+
+
+def _timing(batch: int, runs: Sequence[Spent]) -> Timing:
+    seconds = [spent.compute for spent in runs]
+    copies = 1000 * statistics.median(spent.copies for spent in runs)
     return Timing(
         batch=batch,
         p50_ms=1000 * statistics.median(seconds),
         p99_ms=1000 * float(np.percentile(seconds, 99, method="inverted_cdf")),
         throughput=batch * len(seconds) / sum(seconds),
         runs=len(seconds),
+        copies_ms=copies or None,
     )

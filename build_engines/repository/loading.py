@@ -4,7 +4,7 @@ Changes nothing in the repository: where a version does not answer as it was bui
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from build_engines.errors import InvalidOutputError, LoadError
 from build_engines.repository.running_triton import Limits, RunningTriton, passing_name
 from build_engines.values import Pixels, Probabilities, check_probabilities
-from contract.config import CONFIG_FILE, from_pbtxt
+from contract.config import CONFIG_FILE, checked_sizes, from_pbtxt
 from contract.parameters import PREFIX
 
 _LIMITS = Limits()
@@ -55,7 +55,7 @@ def load_and_check(url: str, folder: Path, version: int, expected: Expected, lim
             triton.load(folder.name)
         triton.expect(folder, version, config, wait=not asked)
         try:
-            _compare(triton.infer(folder.name, version, config, expected.images), expected, version)
+            _compare_sizes(triton, folder.name, version, config, expected)
         except LoadError:
             if asked:
                 triton.put_back(folder.name, before)
@@ -98,11 +98,23 @@ def _try_out(triton: RunningTriton, folder: Path, config: ModelConfig, expected:
         output.ClearField("label_filename")
     try:
         triton.load(alone.name, alone, {f"{version}/{file.name}": file for file in files})
-        _compare(triton.infer(alone.name, version, config, expected.images), expected, version)
+        _compare_sizes(triton, alone.name, version, config, expected)
     finally:
         with suppress(LoadError):
             triton.unload(alone.name)
     return ""
+
+
+def _compare_sizes(triton: RunningTriton, name: str, version: int, config: ModelConfig, expected: Expected) -> None:
+    """Compare at one picture, a size between, the largest, and one again: an engine runs some of these by a graph.
+
+    Raises:
+        LoadError: see `_compare`; the message names the batch size.
+    """
+    for size in checked_sizes(max(1, config.max_batch_size)):
+        turns = np.arange(size) % len(expected.images)
+        wanted = replace(expected, images=expected.images[turns], probabilities=expected.probabilities[turns])
+        _compare(triton.infer(name, version, config, wanted.images), wanted, version)
 
 
 def _compare(found: Probabilities, expected: Expected, version: int) -> None:
@@ -126,7 +138,7 @@ def _compare(found: Probabilities, expected: Expected, version: int) -> None:
         same = int((found.argmax(axis=1) == wanted.argmax(axis=1)).sum())
         raise LoadError(
             f"version {version} in Triton does not answer as it was measured: probabilities differ by up to "
-            f"{difference:.1e} (allowed {expected.tolerance:.0e}), top-1 agrees on {same} of {len(wanted)}; {fix}"
+            f"{difference:.1e} (allowed {expected.tolerance:.0e}), top-1 agrees on {same} of {len(wanted)} in one batch; {fix}"
         )
 
 

@@ -30,8 +30,11 @@ def target_of(stamp: Mapping[str, str]) -> Target | None:
     return Target(*known) if len(known) == len(parts) else None
 
 
-def check_target(repository: Path, stamp: Mapping[str, str]) -> None:
+def check_target(repository: Path, name: str, stamp: Mapping[str, str]) -> None:
     """Refuse to put engines for two targets into one repository, which one Triton is to load.
+
+    The entry `name` is being built anew, so it may be for another target: where TensorRT was upgraded and it is the
+    only one, nothing stands in its way.
 
     Raises:
         TargetMismatchError: an engine there runs on something else; the message names both.
@@ -40,6 +43,8 @@ def check_target(repository: Path, stamp: Mapping[str, str]) -> None:
     if ours is None:
         return
     for config in sorted(repository.glob(f"*/{CONFIG_FILE}")):
+        if config.parent.name == name:
+            continue
         theirs = target_of(_provenance(config))
         if theirs and theirs != ours:
             raise TargetMismatchError(

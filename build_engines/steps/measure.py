@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from build_engines.engine import EngineSession, load_compiler
-from build_engines.judge import Course, Race, Timing, batch_sizes, compare, race, time_alone
+from build_engines.judge import Course, Race, Timing, check_sizes, compare, race, time_alone
 from build_engines.results import Measured, Table
 from build_engines.steps.sessions import open_session
 from build_engines.values import Classes, Compiler, Graph, Pixels, Precision, Probabilities, answers, sha256
-from contract.config import ENGINE_FILE
+from contract.config import ENGINE_FILE, graph_sizes
 
 _FILE = "measured.json"
 _NO_HIGHER = "there is no higher precision to compare with"
@@ -57,14 +58,18 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
     """
     session = open_session(files.graph, files.engine, task.compiler)
     runs = files.engine is None or isinstance(session, EngineSession)
+    if isinstance(session, EngineSession):
+        _as_served(session, task)
     accuracy = None
     if task.reference is not None:
         accuracy = compare(task.reference, answers(session, task.pixels, min(32, task.largest)), task.targets)
-    course = Course(task.pixels, batch_sizes(task.largest))
+    course = Course(task.pixels, graph_sizes(task.largest))
     contest: Race | None = None
     timings: tuple[Timing, ...] = ()
     if runs and task.against and task.baseline:
         rival = open_session(task.baseline.graph, task.baseline.engine, task.compiler)
+        if isinstance(rival, EngineSession):
+            rival.capture(graph_sizes(task.largest))
         contest = race(session, rival, course, against=task.against, runtime=session.runtime)
     elif runs:
         timings = time_alone(session, course)
@@ -82,6 +87,14 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
         sensitivity=sensitivity,
     )
     (folder / _FILE).write_bytes(TypeAdapter(Measured).dump_json(measured))
+
+
+def _as_served(session: EngineSession, task: Task) -> None:
+    """Capture the graphs that Triton will, and compare what they answer with what is answered without them."""
+    images = task.pixels[np.arange(task.largest) % len(task.pixels)]
+    wanted = session.run(images)
+    session.capture(graph_sizes(task.largest))
+    check_sizes(session, images, wanted)
 
 
 def load_measured(folder: Path) -> Measured:

@@ -1,6 +1,8 @@
 """Pictures and probabilities as arrays, and what answers the one with the other."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,26 @@ class Session(Protocol):
 
     def run(self, images: Pixels) -> Probabilities:
         """Float32 `[n, classes]` to uint8 `[n, height, width, 3]`, complete when it returns."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one run on a device."""
+
+    compute: float
+    copies: float
+    """To the device and back."""
+
+
+@runtime_checkable
+class DeviceSession(Session, Protocol):
+    """A session on a device, whose own clock is read, and which replays captured graphs at some batch sizes."""
+
+    def capture(self, sizes: Sequence[int]) -> None:
+        """Capture a graph for each of these batch sizes."""
+
+    def time(self, images: Pixels) -> Spent:
+        """What `run` takes."""
 
 
 def answers(session: Session, images: Pixels, batch: int = 32) -> Probabilities:

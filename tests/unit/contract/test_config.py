@@ -52,15 +52,34 @@ def test_scheduling_becomes_tritons_own_fields() -> None:
     assert [warmup.batch_size for warmup in write_config(BORDER, scheduling).model_warmup] == [1]
 
 
+@pytest.mark.parametrize(
+    ("largest", "graphs", "checked"),
+    [
+        (1, (1,), (1, 1, 1, 1)),
+        (2, (1, 2), (1, 2, 2, 1)),
+        (3, (1, 2, 3), (1, 2, 3, 1)),
+        (4, (1, 2, 4), (1, 3, 4, 1)),
+        (32, (1, 2, 4, 8, 16, 32), (1, 3, 32, 1)),
+        (48, (1, 2, 4, 8, 16, 32, 48), (1, 3, 48, 1)),
+    ],
+)
+def test_graphs_double_and_what_has_none_is_compared_between(
+    largest: int, graphs: tuple[int, ...], checked: tuple[int, ...]
+) -> None:
+    assert graph_sizes(largest) == graphs
+    assert checked_sizes(largest) == checked
+
+
 def test_an_engine_runs_on_a_gpu_with_a_graph_for_each_size_it_is_warmed_up_for() -> None:
     config = write_config(PLAIN, Scheduling(instances=2), Runtime.TENSORRT)
     assert (config.platform, config.backend) == ("tensorrt_plan", "")
+    assert not config.dynamic_batching.preferred_batch_size
     assert [(group.kind, group.count) for group in config.instance_group] == [(config.instance_group[0].KIND_GPU, 2)]
-    assert config.dynamic_batching.max_queue_delay_microseconds == 10_000
+    assert config.dynamic_batching.max_queue_delay_microseconds == 0
     assert config.optimization.cuda.graphs
     graphs = [(spec.batch_size, list(spec.input["image"].dim)) for spec in config.optimization.cuda.graph_spec]
     assert graphs == [(warmup.batch_size, [224, 224, 3]) for warmup in config.model_warmup]
-    assert [batch for batch, _ in graphs] == [1, 32]
+    assert [batch for batch, _ in graphs] == [1, 2, 4, 8, 16, 32]
     assert len(write_config(BORDER, Scheduling(), Runtime.TENSORRT).optimization.cuda.graph_spec) == 1
 
 

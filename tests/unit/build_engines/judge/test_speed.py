@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from build_engines.judge.speed import MAX_ROUNDS, MIN_ROUNDS, Course, batch_sizes, race, time_alone
+from build_engines.judge.speed import MAX_ROUNDS, MIN_ROUNDS, Course, race, time_alone
 from build_engines.values import Pixels, Precision, Probabilities
 
 IMAGES = np.zeros((4, 2, 2, 3), np.uint8)
@@ -47,13 +47,6 @@ def runner(clock: Clock, seconds: Callable[[int, int], float], log: list[str] | 
 
 def course(clock: Clock, *batches: int, images: Pixels = IMAGES, seconds: float = 4.0, limit: float = 1e9) -> Course:
     return Course(images, batches, seconds=seconds, limit=limit, clock=clock)
-
-
-@pytest.mark.parametrize(
-    ("largest", "sizes"), [(1, (1,)), (2, (1, 2)), (32, (1, 2, 4, 8, 16, 32)), (24, (1, 2, 4, 8, 16, 24))]
-)
-def test_batch_sizes_double_up_to_the_largest(largest: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(largest) == sizes
 
 
 def test_latency_and_throughput_are_those_of_the_runs() -> None:

@@ -30,13 +30,13 @@ def test_a_repository_of_the_same_target_is_accepted(tmp_path: Path) -> None:
     publish(tmp_path, "plain", {"precision": "fp32"})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.pbtxt").write_bytes(b"\xff{{{")
-    check_target(tmp_path, STAMP)
-    check_target(tmp_path / "nowhere", STAMP)
+    check_target(tmp_path, "new", STAMP)
+    check_target(tmp_path / "nowhere", "new", STAMP)
 
 
 def test_a_graph_goes_beside_engines_of_any_target(tmp_path: Path) -> None:
     publish(tmp_path, "engine", STAMP)
-    check_target(tmp_path, {"precision": "fp32"})
+    check_target(tmp_path, "new", {"precision": "fp32"})
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,17 @@ def test_another_target_is_refused_with_both_sides_and_the_fix(
     publish(tmp_path, "a_same", STAMP)
     publish(tmp_path, "b_other", STAMP | {f"engine.{key}": value})
     with pytest.raises(TargetMismatchError) as caught:
-        check_target(tmp_path, STAMP)
+        check_target(tmp_path, "new", STAMP)
     assert str(caught.value).startswith(
         f"b_other in {tmp_path} is an engine for {words}; this one is for tensorrt 11.2"
     )
     assert "--repository" in str(caught.value)
+
+
+def test_an_entry_may_replace_itself_when_tensorrt_was_upgraded(tmp_path: Path) -> None:
+    publish(tmp_path, "engine", STAMP)
+    upgraded = STAMP | {"engine.version": "11.3.0.1"}
+    check_target(tmp_path, "engine", upgraded)
+    publish(tmp_path, "engine_fp16", STAMP)
+    with pytest.raises(TargetMismatchError, match="engine_fp16"):
+        check_target(tmp_path, "engine", upgraded)
