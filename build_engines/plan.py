@@ -24,8 +24,20 @@ MAX_NAME = 128
 NOTE_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 RESERVED = frozenset(
     (
-        *("calibration", "compiler", "date", "engine", "gate", "inputs", "kept", "labels", "measured", "onnx_sha256"),
-        *("opset", "parameters", "parity", "precision", "runtime", "timm_name", "timm_tag", "versions", "weights"),
+        *("calibration", "compiler", "date", "engine", "gate", "inputs", "kept", "labels", "layout"),
+        *(
+            "measured",
+            "onnx_sha256",
+            "opset",
+            "parameters",
+            "parity",
+            "precision",
+            "runtime",
+            "timm_name",
+            "timm_tag",
+            "versions",
+            "weights",
+        ),
         "weights_sha256",
     )
 )

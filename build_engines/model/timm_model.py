@@ -26,6 +26,7 @@ from build_engines.errors import (
 from build_engines.model.checkpoint import Checkpoint, check_fit, read_checkpoint
 from build_engines.model.hub import pretrained
 from build_engines.model.labels import known_labels, read_labels
+from build_engines.model.layouts import to_timm
 from build_engines.plan import Plan
 from build_engines.values import Classifier, sha256
 from contract.spec import ContractError, CropMode, Interpolation, Preprocessing
@@ -60,8 +61,8 @@ def load_timm_model(plan: Plan) -> TimmModel:
     _check_name(plan.model)
     cfg = timm.get_pretrained_cfg(plan.model)
     labels = read_labels(plan.labels) if plan.labels else None
-    checkpoint = read_checkpoint(plan.checkpoint) if plan.checkpoint else None
     own_classes = int(cfg.num_classes) if cfg else 0
+    checkpoint, layout = _checkpoint(plan.checkpoint, plan.model) if plan.checkpoint else (None, "")
     claims = [("--num-classes", plan.num_classes), (str(plan.labels), len(labels) if labels else None)]
     if checkpoint:
         claims.append((checkpoint.origin, _head_classes(checkpoint, cfg.classifier if cfg else None)))
@@ -95,11 +96,21 @@ def load_timm_model(plan: Plan) -> TimmModel:
             "timm_name": architecture,
             "timm_tag": tag or (cfg.tag if cfg else None) or "none",
             "weights": weights,
+            **({"layout": layout} if layout else {}),
             "weights_sha256": weights_sha256(model),
             "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
             "labels": labels_origin,
         },
     )
+
+
+def _checkpoint(path: Path, name: str) -> tuple[Checkpoint, str]:
+    """The checkpoint by timm's names, and the layout that it had."""
+    import timm
+
+    given = read_checkpoint(path)
+    tensors, layout = to_timm(given.tensors, timm.create_model(name))
+    return Checkpoint(tensors, given.origin), layout
 
 
 def timm_model_key(plan: Plan) -> dict[str, object]:
