@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from build_engines.errors import (
     CheckpointUnreadableError,
@@ -24,12 +24,13 @@ from build_engines.errors import (
     first_line,
 )
 from build_engines.model.checkpoint import Checkpoint, check_fit, read_checkpoint
+from build_engines.model.creation import create_model
 from build_engines.model.hub import pretrained
 from build_engines.model.labels import known_labels, read_labels
 from build_engines.model.layouts import to_timm
+from build_engines.model.preprocessing import Given, classifier_of, words
 from build_engines.plan import Plan
 from build_engines.values import Classifier, sha256
-from contract.spec import ContractError, CropMode, Interpolation, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,16 +59,16 @@ def load_timm_model(plan: Plan) -> TimmModel:
 
     for module in plan.register:
         _register(module)
-    _check_name(plan.model)
-    cfg = timm.get_pretrained_cfg(plan.model)
+    name = current_name(plan.model)
+    cfg = timm.get_pretrained_cfg(name)
     labels = read_labels(plan.labels) if plan.labels else None
     own_classes = int(cfg.num_classes) if cfg else 0
-    checkpoint, layout = _checkpoint(plan.checkpoint, plan.model) if plan.checkpoint else (None, "")
+    checkpoint, layout = _checkpoint(plan.checkpoint, name, plan.image_size) if plan.checkpoint else (None, "")
     claims = [("--num-classes", plan.num_classes), (str(plan.labels), len(labels) if labels else None)]
     if checkpoint:
         claims.append((checkpoint.origin, _head_classes(checkpoint, cfg.classifier if cfg else None)))
     elif plan.pretrained:
-        claims.append((f"the pretrained head of {plan.model}", own_classes))
+        claims.append((f"the pretrained head of {name}", own_classes))
     classes = _agree(claims) or own_classes
     if classes == 0:
         raise UnsupportedModelError(
@@ -77,39 +78,39 @@ def load_timm_model(plan: Plan) -> TimmModel:
     if labels is None:
         labels, labels_origin = known_labels(classes, own_classes)
     if plan.pretrained and not checkpoint:
-        model, weights = pretrained(plan.model), "pretrained, from timm"
+        model, weights = pretrained(name, plan.image_size), "pretrained, from timm"
     else:
         torch.manual_seed(SEED)
-        model, weights = timm.create_model(plan.model, num_classes=classes), f"random, seed {SEED}"
+        model, weights = create_model(name, plan.image_size, num_classes=classes), f"random, seed {SEED}"
     if checkpoint:
-        check_fit(checkpoint, model, plan.model)
+        check_fit(checkpoint, model, name)
         model.load_state_dict(dict(checkpoint.tensors))
         weights = checkpoint.origin
     model = model.float().eval()
-    classifier = _classifier(plan.model, model, classes)
-    _check_answer(plan.model, classifier)
-    architecture, _, tag = str(plan.model).partition(".")
+    classifier = classifier_of(name, model, classes, Given.by(plan))
+    _check_answer(name, classifier)
+    architecture, _, tag = name.partition(".")
     return TimmModel(
         classifier=classifier,
         labels=labels,
         provenance={
             "timm_name": architecture,
             "timm_tag": tag or (cfg.tag if cfg else None) or "none",
+            **({"timm_deprecated": plan.model} if name != plan.model else {}),
             "weights": weights,
             **({"layout": layout} if layout else {}),
             "weights_sha256": weights_sha256(model),
             "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
             "labels": labels_origin,
+            "pictures": words(classifier),
         },
     )
 
 
-def _checkpoint(path: Path, name: str) -> tuple[Checkpoint, str]:
+def _checkpoint(path: Path, name: str, image_size: int | None) -> tuple[Checkpoint, str]:
     """The checkpoint by timm's names, and the layout that it had."""
-    import timm
-
     given = read_checkpoint(path)
-    tensors, layout = to_timm(given.tensors, timm.create_model(name))
+    tensors, layout = to_timm(given.tensors, create_model(name, image_size))
     return Checkpoint(tensors, given.origin), layout
 
 
@@ -124,6 +125,7 @@ def timm_model_key(plan: Plan) -> dict[str, object]:
     return {
         "model": plan.model,
         "num_classes": plan.num_classes,
+        "pictures": repr(Given.by(plan)),
         "pretrained": plan.pretrained,
         "checkpoint": sha256((plan.checkpoint,)) if plan.checkpoint else "",
         "labels": read_labels(plan.labels) if plan.labels else "",
@@ -174,9 +176,16 @@ def _register(module: str) -> None:
         ) from error
 
 
-def _check_name(name: str) -> None:
-    import timm
+def current_name(name: str) -> str:
+    """The name by which timm knows the model today, where `name` is one that it gave up.
 
+    Raises:
+        UnknownModelError: timm knows no such model, or no such tag of it.
+    """
+    import timm
+    from timm.models._registry import get_deprecated_models
+
+    name = get_deprecated_models().get(name) or name
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
@@ -188,6 +197,7 @@ def _check_name(name: str) -> None:
         raise UnknownModelError(
             f"timm knows {architecture}, but no tag {tag!r} of it; it has {', '.join(filter(None, tags))}"
         )
+    return name
 
 
 def _head_classes(checkpoint: Checkpoint, classifier: "str | Sequence[str] | None") -> int | None:
@@ -209,37 +219,18 @@ def _agree(claims: Sequence[tuple[str, int | None]]) -> int | None:
     return named[0][1] if named else None
 
 
-def _classifier(name: str, model: "nn.Module", classes: int) -> Classifier:
-    from timm.data.config import resolve_model_data_config
-
-    data: dict[str, Any] = resolve_model_data_config(model)
-    channels, height, width = data["input_size"]
-    if channels != 3 or len(data["mean"]) != 3 or len(data["std"]) != 3:
-        raise UnsupportedModelError(f"{name} takes {channels} channels; entries take RGB pictures, 3 channels")
-    try:
-        crop_mode = CropMode(data["crop_mode"])
-        interpolation = Interpolation(data["interpolation"])
-        # timm.data.transforms_factory.transforms_imagenet_eval: crop mode border is filled with the mean colour.
-        red, green, blue = (round(255 * level) if crop_mode is CropMode.BORDER else 0 for level in data["mean"])
-        preprocessing = Preprocessing(
-            height, width, float(data["crop_pct"]), crop_mode, interpolation, (red, green, blue)
-        )
-    except (ContractError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"{name} takes its pictures in a way that entries cannot express: {error}"
-        ) from error
-    return Classifier(model, preprocessing, tuple(map(float, data["mean"])), tuple(map(float, data["std"])), classes)
-
-
 def _check_answer(name: str, classifier: Classifier) -> None:
     import torch
 
+    size = classifier.preprocessing
     try:
         with torch.inference_mode():
-            size = classifier.preprocessing
             answer = classifier.model(torch.zeros(1, 3, size.height, size.width))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise UnsupportedModelError(f"{name} cannot be run on a picture of its own input size: {error}") from error
+        raise UnsupportedModelError(
+            f"{name} cannot be run on a picture of {size.width} x {size.height}: {first_line(error)}; try another "
+            "--image-size or model"
+        ) from error
     shape = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
     if shape != [1, classifier.classes]:
         raise UnsupportedModelError(

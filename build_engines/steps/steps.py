@@ -121,7 +121,7 @@ class Steps:
                 _graph(plain),
                 self.plan.compiler,
                 self._calibration_pixels,
-                _there(self.pictures.calibration).targets(self.exported.facts.labels).indices,
+                _there(self.pictures.calibration).targets(self.exported.facts.labels),
                 folder,
             ),
             inputs={"gate": repr(GATE)},
@@ -206,8 +206,10 @@ class Steps:
         return answers(open_session(files.graph, files.engine, self.plan.compiler), images, self.plan.max_batch_size)
 
     @cached_property
-    def _targets(self) -> Targets:
-        return _there(self.pictures.evaluation).targets(self.exported.facts.labels)
+    def targets(self) -> Targets:
+        """What the pictures for evaluation show, as far as it is known."""
+        matched = _there(self.pictures.evaluation).targets(self.exported.facts.labels)
+        return matched.agreeing(load_reference(self.reference.folder))
 
     @cached_property
     def _model(self) -> TimmModel:
@@ -227,7 +229,7 @@ class Steps:
     def _task(self, against: Precision | None, baseline: Files | None) -> Task:
         largest = self.plan.max_batch_size
         if self.pictures.evaluation:
-            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self._targets
+            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self.targets
             return Task(pixels, reference, targets.indices, largest, self.plan.compiler, against, baseline)
         pixels = made_pictures(largest, self.exported.facts.preprocessing)
         return Task(pixels, None, None, largest, self.plan.compiler, against, baseline)
