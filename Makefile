@@ -9,10 +9,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-demo: .venv/serve/.installed ## Serve the bundled model, classify a photograph, stop
+demo: .venv/serve/.installed ## Serve the bundled models, classify a photograph, stop
 	@.venv/serve/bin/python -m embedded.demo
 
-run: export VITRINE_DEFAULT_MODEL ?= cifar10_vit
+run: export VITRINE_DEFAULT_MODEL ?= imagenet_efficientnet_lite0
 run: .venv/serve/.installed ## Serve model_repository/ until Ctrl-C
 	@.venv/serve/bin/python -m embedded
 

@@ -40,7 +40,7 @@ RESERVED = frozenset(
             "versions",
             "weights",
         ),
-        "weights_sha256",
+        *("weights_sha256", "weights_stored"),
     )
 )
 """First words of the provenance keys that the builder itself writes."""
@@ -105,6 +105,9 @@ class Plan:
     """add build.KEY to the provenance; repeatable"""
     precisions: Annotated[tuple[Precision, ...], Option("LIST", flag="--precision")] = (Precision.FP32,)
     """of fp32, fp16, int8, fp8, with commas between them"""
+    weights: Literal["fp32", "fp16", "int8"] = "fp32"
+    """how the FP32 entry's file holds them, in a half or a quarter of the bytes; it computes in FP32 as fast, and the
+    gate judges its accuracy. For a CPU"""
     compiler: Compiler = Compiler.NONE
     """none serves the graph with ONNX Runtime on a CPU; tensorrt makes engines for this machine's GPU; rtx makes
     engines of TensorRT for RTX, without a GPU, which Triton cannot load"""
@@ -168,7 +171,12 @@ class Plan:
                 "shorter --name"
             )
 
+        if self.weights != "fp32" and self.compiler is not Compiler.NONE:
+            raise PlanError("--weights is for entries that ONNX Runtime serves; leave it out, or --compiler")
+        if self.weights != "fp32" and not (self.calibration or self.evaluation):
+            raise PlanError("--weights must be judged by pictures: give --evaluation")
         for option, words, value in (
+            ("weights", values_of(kind_of("weights")), self.weights),
             ("calibration-method", values_of(kind_of("calibration_method")), self.calibration_method),
             ("keep-fp16", values_of(kind_of("keep_fp16")), self.keep_fp16),
         ):

@@ -24,7 +24,7 @@ from build_engines.repository import (
 )
 from build_engines.results import Result
 from build_engines.steps import Steps, Variant
-from build_engines.values import Compiler
+from build_engines.values import Compiler, Precision
 from contract.config import Runtime, Scheduling
 from contract.spec import Entry
 
@@ -55,6 +55,7 @@ def publish_variant(
             plan.notes,
             facts.provenance,
             {"opset": str(OPSET), "onnx_sha256": variant.files.graph.sha256},
+            {"weights_stored": plan.weights} if plan.weights != "fp32" and result.precision is Precision.FP32 else {},
             of_result(result, steps.pictures.calibration, plan.calibration_method),
             variant.stamp,
             {"inputs": inputs_of(plan, variant, result)},

@@ -5,6 +5,7 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -183,4 +184,25 @@ def known_labels(classes: int, pretraining_classes: int) -> tuple[tuple[str, ...
     subset = infer_imagenet_subset({"num_classes": classes}) if classes == pretraining_classes else None
     if subset is None:
         raise LabelsMissingError(f"timm carries no labels for these {classes} classes; give --labels FILE")
-    return tuple(str(label) for label in ImageNetInfo(subset).label_descriptions()), f"{subset}, from timm"
+    info = ImageNetInfo(subset)
+    return readable(list(info.label_descriptions()), list(info.label_names())), f"{subset}, from timm"
+
+
+def readable(synonyms: Sequence[str], synsets: Sequence[str]) -> tuple[str, ...]:
+    """Of each class as many of its `synonyms` ("tabby, tabby cat") as tell it from the others, at least the first.
+
+    Where all of them do not, WordNet's number of the class is added: ImageNet has two cranes.
+    """
+    parts = [text.split(", ") for text in synonyms]
+    shown = [1] * len(parts)
+    while True:
+        labels = [", ".join(names[:count]) for names, count in zip(parts, shown, strict=True)]
+        often = Counter(labels)
+        alike = [place for place, label in enumerate(labels) if often[label] > 1 and shown[place] < len(parts[place])]
+        if not alike:
+            break
+        for place in alike:
+            shown[place] += 1
+    return tuple(
+        f"{label} ({synset})" if often[label] > 1 else label for label, synset in zip(labels, synsets, strict=True)
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from build_engines.cache import Cache
 from build_engines.engine import Profile, compile_engine, load_compiler, load_stamp
-from build_engines.graph import Exported, Recipe, convert, load_exported, pack_weights
+from build_engines.graph import Exported, Recipe, convert, load_exported, pack_weights, store_weights
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.model import TimmModel, load_timm_model, timm_model_key
@@ -130,14 +130,22 @@ class Steps:
         )
 
     def packed(self, precision: Precision, graph: Step) -> Step:
-        """A graph for ONNX Runtime with its 8-bit weights stored in 8 bits; last, as mixing needs them wide."""
+        """A graph for ONNX Runtime whose file is as small as it may be; last, as mixing needs the weights wide."""
+        kind = self.plan.weights
+        make: Callable[..., Graph]
+        if precision is Precision.FP32 and kind != "fp32":
+            make = partial(store_weights, kind=kind)
+        elif precision is Precision.INT8:
+            make, kind = pack_weights, "int8"
+        else:
+            return graph
         return Step(
             self.runner,
             "packed",
             f"{precision.value} weights",
-            lambda folder: _ignored(pack_weights(_graph(graph), folder)),
-            inputs={},
-            code=(pack_weights,),
+            lambda folder: _ignored(make(_graph(graph), folder=folder)),
+            inputs={"weights": kind},
+            code=(store_weights,),
             needs=(graph,),
         )
 
@@ -173,7 +181,7 @@ class Steps:
         if self.plan.keep_fp16 == "auto" and precision in (Precision.INT8, Precision.FP8):
             graph = self.mixed(precision)
         chosen = graph
-        if precision is Precision.INT8 and not compiled:
+        if not compiled:
             graph = self.packed(precision, graph)
         engine = self.engine(precision, graph) if compiled else None
         higher = self.graph(baseline) if baseline else None
