@@ -8,7 +8,7 @@ from build_engines.errors import CheckpointKeyError, CheckpointMismatchError, Ch
 from build_engines.model.architecture import Architecture
 from build_engines.model.fit import Fit, compare, likely_cause
 from build_engines.model.layouts import readings
-from build_engines.model.nesting import AVERAGES, Tensors, groups, levels, listed
+from build_engines.model.nesting import AVERAGES, Tensors, counted, groups, levels, listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +70,7 @@ def fit_one(
     if len(exact) > 1:
         raise CheckpointKeyError(
             f"{origin} holds several networks that fit {architecture.name}: "
-            f"{listed({each.key: each.names for each in exact})}; choose one with --checkpoint-key"
+            f"{counted({each.key: each.names for each in exact})}; choose one with --checkpoint-key"
         )
     (one,) = exact
     return load(
@@ -122,7 +122,10 @@ class _Search:
                     classes = head_classes(given, architecture.classifier)
                     model = self._model(architecture, self._classes if classes is None else classes)
                     where = f"{key}.{prefix}".strip(".")
-                    yield _Attempt(where, bare, given, model, architecture, layout, compare(given, model), classes)
+                    fit = compare(given, model)
+                    yield _Attempt(where, bare, given, model, architecture, layout, fit, classes)
+                    if fit.exact:
+                        return
 
     def _model(self, architecture: Architecture, classes: int) -> "nn.Module":
         made = architecture.words, classes
@@ -151,7 +154,8 @@ def _where(origin: str, one: _Attempt) -> str:
 
 def _mismatch(attempts: list[_Attempt], found: Mapping[str, Tensors], origin: str, name: str) -> str:
     closest = max(attempts, key=lambda each: (each.fit.common - len(each.fit.shapes), -len(each.fit.unexpected)))
-    cause = likely_cause(closest.names, closest.fit, origin)
+    names = {name: each for tensors in found.values() for name, each in tensors.items()}
+    cause = likely_cause(names, closest.fit, origin)
     networks = f". It holds {listed(found)}; --checkpoint-key chooses" if len(found) > 1 else ""
     return (
         f"{_where(origin, closest)} is not a checkpoint of {name}: {closest.fit.words(name)}"

@@ -16,7 +16,8 @@ Tensors = Mapping[str, "Tensor"]
 AVERAGES = {"state_dict_ema": "state_dict", "model_ema": "model", "ema_state_dict": "state_dict"}
 """Averaged weights, and what they are an average of. timm evaluates the average (`timm.models.load_state_dict`)."""
 _WRAPPERS = re.compile(
-    r"(^module\.|_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.|^_forward_module\.)"
+    r"^((module|_orig_mod|_forward_module|_fsdp_wrapped_module)\.)+"
+    r"|\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
 """What DataParallel, torch.compile, FSDP and DeepSpeed put into names."""
 _COUNTERS = ("n_averaged",)
@@ -57,8 +58,13 @@ def listed(found: Mapping[str, Tensors]) -> str:
     parts = {key: tensors for key, tensors in found.items() if key}
     for outer, tensors in found.items():
         parts |= {f"{outer}.{prefix}".lstrip("."): each for prefix, each in groups(tensors).items()}
+    return counted(parts) or "no key: the file is one state dict"
+
+
+def counted(parts: Mapping[str, Tensors]) -> str:
+    """The keys and the sizes of some networks, the largest first."""
     rows = sorted(parts.items(), key=lambda row: -len(row[1]))[:8]
-    return ", ".join(f"{key} ({len(each)} tensors)" for key, each in rows) or "no key: the file is one state dict"
+    return ", ".join(f"{key} ({len(each)} tensors)" for key, each in rows)
 
 
 def groups(tensors: Tensors) -> dict[str, Tensors]:

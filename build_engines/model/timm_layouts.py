@@ -9,6 +9,7 @@ what it does not need, which must not happen unasked.
 import inspect
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -67,11 +68,13 @@ def _is_part(found: "Tensor", given: "Tensor") -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines that timm logs while it converts: what came of it is said in our words."""
+    """Without what timm logs and warns of while it converts: what came of it is said in our words."""
     logger = logging.getLogger("timm")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
