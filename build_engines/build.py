@@ -124,6 +124,7 @@ def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:
         machine=this_machine(),
         gate=GATE,
         calibration=pictures.calibration.words() if pictures.calibration else None,
-        evaluation=pictures.evaluation_words(steps.exported.facts.labels) if pictures.evaluation else None,
+        evaluation=pictures.evaluation_words(steps.targets.words) if pictures.evaluation else None,
         variants=tuple(results.values()),
+        origin=steps.exported.facts.provenance,
     )

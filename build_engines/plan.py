@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from build_engines.errors import PlanError
 from build_engines.values import Compiler, Precision
-from contract.spec import NAME
+from contract.spec import NAME, CropMode, Interpolation
 
 MAX_NAME = 128
 """Characters of an entry's name that `contract.spec.NAME` allows."""
@@ -31,8 +31,10 @@ RESERVED = frozenset(
             "opset",
             "parameters",
             "parity",
+            "pictures",
             "precision",
             "runtime",
+            "timm_deprecated",
             "timm_name",
             "timm_tag",
             "versions",
@@ -87,6 +89,19 @@ class Plan:
     """one label on each line (default: timm's ImageNet sets)"""
     num_classes: int | None = None
     """number of classes (default: as many as labels, else the checkpoint's, else the model's)"""
+    image_size: Annotated[int | None, Option("PIXELS")] = None
+    """edge of the square that the model sees; a ViT's position embeddings are resampled to it as timm does (default:
+    the size that timm names)"""
+    mean: Annotated[tuple[float, ...] | None, Option("R,G,B")] = None
+    """mean of each channel of the pictures that the weights were trained on, scaled to 0..1 (default: timm's)"""
+    std: Annotated[tuple[float, ...] | None, Option("R,G,B")] = None
+    """standard deviation of the same (default: timm's)"""
+    crop_pct: Annotated[float | None, Option("SHARE")] = None
+    """edge of the crop as a share of the resized picture's (default: timm's)"""
+    interpolation: Interpolation | None = None
+    """how pictures are resized (default: timm's)"""
+    crop_mode: CropMode | None = None
+    """center cuts the middle out, squash distorts the picture to fit, border frames all of it (default: timm's)"""
     register: Annotated[tuple[str, ...], Option("MODULE")] = ()
     """import this Python module first, which registers an architecture with timm; repeatable"""
     notes: Annotated[Mapping[str, str], Option("KEY=VALUE", flag="--note")] = field(default_factory=dict)
@@ -130,7 +145,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.model and not (self.checkpoint and self.checkpoint.is_dir()):
             raise PlanError(
-                "name a timm model, such as vit_tiny_patch16_224, or give a --checkpoint folder whose config.json says it"
+                "name a timm model, such as vit_tiny_patch16_224, or a --checkpoint folder whose config.json says it"
             )
         if self.name and not NAME.fullmatch(self.name):
             raise PlanError(f"--name must match {NAME.pattern}, is {self.name!r}")
@@ -142,6 +157,7 @@ class Plan:
             raise PlanError("--checkpoint and --no-pretrained exclude each other: the checkpoint brings the weights")
         self._check_precisions()
         self._check_numbers()
+        self._check_pictures()
         self._check_notes()
 
     def _check_precisions(self) -> None:
@@ -172,6 +188,7 @@ class Plan:
         opt = self.opt_batch_size
         for option, value in (
             ("num-classes", self.num_classes),
+            ("image-size", self.image_size),
             ("max-batch-size", self.max_batch_size),
             ("opt-batch-size", opt),
             ("instances", self.instances),
@@ -183,6 +200,21 @@ class Plan:
             raise PlanError(f"--opt-batch-size {opt} is larger than --max-batch-size {self.max_batch_size}")
         if self.max_queue_delay_us is not None and self.max_queue_delay_us < 0:
             raise PlanError(f"--max-queue-delay-us must be at least 0, is {self.max_queue_delay_us}")
+
+    def _check_pictures(self) -> None:
+        for option, values, least, most in (("mean", self.mean, 0.0, 1.0), ("std", self.std, 1e-3, 1.0)):
+            if values is None:
+                continue
+            if len(values) != 3:
+                raise PlanError(f"--{option} takes three numbers, for red, green and blue; got {len(values)}")
+            if max(values) > most:
+                raise PlanError(
+                    f"--{option} is for pictures scaled to 0..1, and {max(values):g} is above 1; divide by 255"
+                )
+            if not min(values) >= least:  # So that NaN is refused as well.
+                raise PlanError(f"--{option} takes numbers from {least:g} to {most:g}; got {min(values):g}")
+        if self.crop_pct is not None and not 0.1 <= self.crop_pct <= 2:
+            raise PlanError(f"--crop-pct is a share from 0.1 to 2, 90 % is 0.9; got {self.crop_pct:g}")
 
     def _check_notes(self) -> None:
         for key, value in self.notes.items():

@@ -33,7 +33,13 @@ else:
 
 _SHARED = tuple(each.name for each in fields(Plan) if option_of(each.name).shared)
 """Keys of the whole file."""
-_WORDS = {Path: "a path in quotes", str: "a text in quotes", int: "a whole number", bool: "true or false"}
+_WORDS = {
+    Path: "a path in quotes",
+    str: "a text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
@@ -97,8 +103,10 @@ def _value(where: str, value: object, kind: Any, folder: Path) -> Any:
         if value not in choices:
             raise PlanError(f"{where} must be one of {', '.join(choices)}; is {value!r}")
         return kind(value) if isinstance(kind, type) else value
-    if kind in (str, int, bool) and type(value) is kind:
+    if kind in (str, int, float, bool) and type(value) is kind:
         return value
+    if kind is float and type(value) is int:
+        return float(value)
     raise PlanError(f"{where} must be {_words(kind)}; is {value!r}")
 
 

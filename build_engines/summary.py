@@ -8,10 +8,18 @@ from build_engines.repository import Description
 from build_engines.results import Result
 from build_engines.values import Compiler
 
+_ORIGIN = ("weights", "layout", "labels", "pictures")
+"""What is printed of a model's origin; the report has the rest."""
+
 
 def summary(plan: Plan, report: Report, seconds: float) -> str:
     """What came of a build that took so many seconds."""
     lines = [f"\n{report.model} in {seconds:.1f} s; the report is {plan.reports / plan.base_name / MARKDOWN_FILE}"]
+    lines += [f"  {key:<10} {report.origin[key]}" for key in _ORIGIN if key in report.origin]
+    if report.evaluation:
+        lines.append(f"  evaluation {'; '.join((report.evaluation.origin, *report.evaluation.notes))}")
+    if "timm_deprecated" in report.origin:
+        lines.append(f"  timm gave up the name {report.origin['timm_deprecated']}; name the model as above")
     for variant in report.variants:
         lines.append(f"  {variant.entry:<32} {_outcome(variant)}")
         failures = (variant.failure,) if variant.failure else variant.verdict.failures if variant.verdict else ()

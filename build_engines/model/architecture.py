@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from build_engines.errors import UnknownModelError
+from build_engines.model.creation import create_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +26,8 @@ class Architecture:
     """timm's, with or without a tag."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for timm's model, where they are not its own: `norm_eps`, `block` and `mlp_layer` are named here."""
+    image_size: int | None = None
+    """What it shall see, where that is not what its name says."""
     head_layers: int = 0
     """How many of the last layers' class tokens a linear head sees beside the mean of the patches (DINOv2)."""
 
@@ -32,14 +35,14 @@ class Architecture:
         """The model with random weights.
 
         Raises:
-            TypeError, ValueError, RuntimeError, AssertionError: timm does not know such a model.
+            UnsupportedModelError: it cannot be made for the image size.
+            TypeError, ValueError, RuntimeError, AssertionError: timm makes no model of the arguments.
         """
-        import timm
         import torch
 
         torch.manual_seed(SEED)
         arguments = {**_made(self.arguments), "num_classes": 0 if self.head_layers else classes}
-        model: nn.Module = timm.create_model(self.name, **arguments)
+        model = create_model(self.name, self.image_size, **arguments)
         return _with_linear_head(model, self.head_layers, classes) if self.head_layers else model
 
     def variants(self, tensors: Mapping[str, "Tensor"]) -> "list[Architecture]":
@@ -112,14 +115,16 @@ def _with_linear_head(encoder: "nn.Module", layers: int, classes: int) -> "nn.Mo
     return LinearHead()
 
 
-def check_name(name: str) -> None:
-    """Demand that timm knows a model of that name, and its tag.
+def current_name(name: str) -> str:
+    """The name by which timm knows the model today, where `name` is one that it gave up.
 
     Raises:
-        UnknownModelError: it does not; the message has the closest names.
+        UnknownModelError: timm knows no such model, or no such tag of it.
     """
     import timm
+    from timm.models._registry import get_deprecated_models
 
+    name = get_deprecated_models().get(name) or name
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
@@ -131,3 +136,4 @@ def check_name(name: str) -> None:
         raise UnknownModelError(
             f"timm knows {architecture}, but no tag {tag!r} of it; it has {', '.join(filter(None, tags))}"
         )
+    return name

@@ -71,7 +71,7 @@ def _text(head: bytes) -> tuple[str, str] | None:
         return "a web page (HTML or XML)", f"the server sent a page, often a login or an error; {_DOWNLOAD}"
     if start[:1] in (b"{", b"["):
         return "a JSON file", "it is an error message or a configuration; give the file of weights"
-    if head.startswith(b"Entry not found") or head.startswith(b"Invalid username"):
+    if head.startswith((b"Entry not found", b"Invalid username")):
         return "an error message of a model hub", f"sign in or correct the address; {_DOWNLOAD}"
     return None
 

@@ -68,8 +68,8 @@ def likely_cause(names: Mapping[str, "Tensor"], fit: Fit, origin: str) -> str:
     if fit.missing and all(map(_HEAD.search, fit.missing)):
         if extra := [name for name in fit.unexpected if _HEAD.search(name)]:
             return (
-                f"its head is another one ({_few(extra)}), such as an nn.Sequential in the place of timm's layer: rename "
-                "its layer to timm's name, or register the architecture with --register"
+                f"its head is another one ({_few(extra)}), such as an nn.Sequential in the place of timm's layer: "
+                "rename its layer to timm's name, or register the architecture with --register"
             )
         return (
             "it is an encoder without a classifier, as pretraining leaves it (MAE, DINO, DINOv2, CLIP): give the "
@@ -79,26 +79,26 @@ def likely_cause(names: Mapping[str, "Tensor"], fit: Fit, origin: str) -> str:
 
 
 def _shapes(fit: Fit) -> str:
-    widths = [
-        pair for key, pair in fit.shapes.items() if key.endswith(("norm.weight", "cls_token", "conv_stem.weight"))
-    ]
-    if widths:
-        return "it is of a larger or smaller model of the kind, as its widths say: name that one"
-    if "pos_embed" in fit.shapes:
-        wanted, given = (_side(shape) for shape in fit.shapes["pos_embed"])
-        return (
+    differ = fit.shapes
+    if any(key.endswith(("norm.weight", "cls_token", "conv_stem.weight")) for key in differ):
+        words = "it is of a larger or smaller model of the kind, as its widths say: name that one"
+    elif "pos_embed" in differ:
+        wanted, given = (_side(shape) for shape in differ["pos_embed"])
+        words = (
             f"it was trained at another resolution: {given} patches a side, the model has {wanted}; "
             "--image-size names the resolution"
         )
-    if any(key.endswith("relative_position_bias_table") for key in fit.shapes):
-        return "it was trained at another resolution or window: name the model of that size, or --image-size"
-    if any(key.endswith("patch_embed.proj.weight") for key in fit.shapes):
-        return "its patches are of another size or number of channels: name the model that has them"
-    if fit.shapes and all(map(_HEAD.search, fit.shapes)):
-        return "it has another number of classes; --num-classes sets the model's"
-    if fit.missing and fit.unexpected and fit.common == 0:
-        return "it is of another architecture, or in a layout that is not known: docs/builds.md lists those that are"
-    return ""
+    elif any(key.endswith("relative_position_bias_table") for key in differ):
+        words = "it was trained at another resolution or window: name the model of that size, or --image-size"
+    elif any(key.endswith("patch_embed.proj.weight") for key in differ):
+        words = "its patches are of another size or number of channels: name the model that has them"
+    elif differ and all(map(_HEAD.search, differ)):
+        words = "it has another number of classes; --num-classes sets the model's"
+    elif fit.missing and fit.unexpected and fit.common == 0:
+        words = "it is of another architecture, or in a layout that is not known: docs/builds.md lists those that are"
+    else:
+        words = ""
+    return words
 
 
 def _side(shape: tuple[int, ...]) -> int:

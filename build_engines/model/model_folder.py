@@ -1,4 +1,4 @@
-"""A folder that a library saved a model in: what it is, how it takes pictures, what its classes are called, its weights."""
+"""A folder that a library saved a model in: what it is, how it takes pictures, its classes, its weights."""
 
 # ruff: noqa: PLC0415 (torch takes seconds to import; `build-engines --help` does not wait for it)
 
@@ -14,7 +14,7 @@ from build_engines.errors import (
     ProcessorMissingError,
     UnsupportedModelError,
 )
-from build_engines.model.architecture import Architecture, check_name
+from build_engines.model.architecture import Architecture, current_name
 from build_engines.model.fit import compare, likely_cause
 from build_engines.model.fitting import Fitted, head_classes, load
 from build_engines.model.nesting import levels
@@ -72,10 +72,9 @@ def read_folder(folder: Path) -> ModelFolder:
 
 
 def _of_timm(config: Mapping[str, Any], tensors: Mapping[str, "Tensor"], where: str) -> ModelFolder:
-    """timm's own: config.json has the name and the data configuration."""
+    """Timm's own: config.json has the name and the data configuration."""
     cfg: Mapping[str, Any] = config.get("pretrained_cfg") or {}
-    check_name(str(config["architecture"]))
-    architecture = Architecture(str(config["architecture"]), dict(config.get("model_args") or {}))
+    architecture = Architecture(current_name(str(config["architecture"])), dict(config.get("model_args") or {}))
     bare = next((each for prefix, each in levels(tensors) if prefix == "timm_model."), tensors)
     fitted = _fitted(architecture, bare, tensors, where, "timm's own names, in a folder")
     names = cfg.get("label_names") or config.get("label_names")
@@ -160,9 +159,8 @@ def _fitted(
     fit = compare(tensors, model)
     if not fit.exact:
         cause = likely_cause(names if classes else {}, fit, where)
-        raise CheckpointMismatchError(
-            f"{where} is not what config.json says: {fit.words(architecture.name)}{f'. Probably {cause}' if cause else ''}"
-        )
+        said = f"{where} is not what config.json says: {fit.words(architecture.name)}"
+        raise CheckpointMismatchError(f"{said}. Probably {cause}" if cause else said)
     return load(model, tensors, Fitted(model, architecture, where, layout, classes))
 
 
@@ -180,5 +178,6 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         return tuple(by_index[index] for index in range(len(by_index)))
     except (ValueError, KeyError):
         raise LabelsMissingError(
-            f"config.json: the keys of id2label must be 0, 1, 2, ...; they are {', '.join(list(named)[:5])}. Give --labels"
+            f"config.json: the keys of id2label must be 0, 1, 2, ...; they are {', '.join(list(named)[:5])}. Give "
+            "--labels"
         ) from None

@@ -1,7 +1,7 @@
 """What timm itself reads: names of its older versions, and the files that the authors of a model published.
 
-Each of its modules has a `checkpoint_filter_fn` for that. It also resamples positions to the model's resolution and drops
-what it does not need, which must not happen unasked.
+Each of its modules has a `checkpoint_filter_fn` for that. It also resamples positions to the model's resolution and
+drops what it does not need, which must not happen unasked.
 """
 
 # ruff: noqa: PLC0415 (torch and timm take seconds to import; `build-engines --help` does not wait for them)
@@ -39,9 +39,8 @@ def converted(
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return None  # It was written for other tensors than these.
     if not resample:
-        for key in found:
-            if key.endswith(_POSITIONS) and key in given and not _is_part(found[key], given[key]):
-                found[key] = given[key]
+        moved = {key for key, each in found.items() if key.endswith(_POSITIONS) and key in given}
+        found |= {key: given[key] for key in moved if not _is_part(found[key], given[key])}
     return found
 
 

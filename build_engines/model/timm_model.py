@@ -12,15 +12,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from build_engines.errors import RegistrationError, UnsupportedModelError, first_line
-from build_engines.model.architecture import SEED, check_name
+from build_engines.model.architecture import SEED, current_name
 from build_engines.model.labels import known_labels, read_labels
+from build_engines.model.preprocessing import Given, classifier_of, words
 from build_engines.model.weights import checkpoint_files, load_weights
 from build_engines.plan import Plan
 from build_engines.values import Classifier, sha256
-from contract.spec import ContractError, CropMode, Interpolation, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,8 +45,6 @@ def load_timm_model(plan: Plan) -> TimmModel:
 
     for module in plan.register:
         _register(module)
-    if plan.model:
-        check_name(plan.model)
     labels = read_labels(plan.labels) if plan.labels else None
     weights = load_weights(plan, len(labels) if labels else None)
     cfg = timm.get_pretrained_cfg(weights.name)
@@ -56,7 +54,7 @@ def load_timm_model(plan: Plan) -> TimmModel:
     if labels is None:
         labels, labels_origin = known_labels(weights.classes, int(cfg.num_classes) if cfg else 0)
     model = weights.model.float().eval()
-    classifier = _classifier(plan.source, model, weights.classes, weights.data)
+    classifier = classifier_of(plan.source, model, weights.classes, Given.by(plan), weights.data)
     _check_answer(plan.source, classifier)
     architecture, _, tag = weights.name.partition(".")
     return TimmModel(
@@ -66,11 +64,13 @@ def load_timm_model(plan: Plan) -> TimmModel:
             "timm_name": architecture,
             "timm_tag": tag or (cfg.tag if cfg and not weights.arguments else None) or "none",
             **({"timm_arguments": weights.arguments} if weights.arguments else {}),
+            **({"timm_deprecated": plan.model} if plan.model and current_name(plan.model) != plan.model else {}),
             "weights": weights.origin,
             **({"layout": weights.layout} if weights.layout else {}),
             "weights_sha256": weights_sha256(model),
             "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
             "labels": labels_origin,
+            "pictures": words(classifier),
         },
     )
 
@@ -84,6 +84,7 @@ def timm_model_key(plan: Plan) -> dict[str, object]:
     return {
         "model": plan.model,
         "num_classes": plan.num_classes,
+        "pictures": repr(Given.by(plan)),
         "pretrained": plan.pretrained,
         "checkpoint": [
             (file.parent.name if plan.checkpoint.is_dir() else "", file.name, sha256((file,)))
@@ -140,38 +141,18 @@ def _register(module: str) -> None:
         ) from error
 
 
-def _classifier(name: str, model: "nn.Module", classes: int, said: Mapping[str, Any]) -> Classifier:
-    """`said` is how the checkpoint says that pictures are taken; timm's configuration of the model says the rest."""
-    from timm.data.config import resolve_model_data_config
-
-    data: dict[str, Any] = {**resolve_model_data_config(model), **said}
-    channels, height, width = data["input_size"]
-    if channels != 3 or len(data["mean"]) != 3 or len(data["std"]) != 3:
-        raise UnsupportedModelError(f"{name} takes {channels} channels; entries take RGB pictures, 3 channels")
-    try:
-        crop_mode = CropMode(data["crop_mode"])
-        interpolation = Interpolation(data["interpolation"])
-        # timm.data.transforms_factory.transforms_imagenet_eval: crop mode border is filled with the mean colour.
-        red, green, blue = (round(255 * level) if crop_mode is CropMode.BORDER else 0 for level in data["mean"])
-        preprocessing = Preprocessing(
-            height, width, float(data["crop_pct"]), crop_mode, interpolation, (red, green, blue)
-        )
-    except (ContractError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"{name} takes its pictures in a way that entries cannot express: {error}"
-        ) from error
-    return Classifier(model, preprocessing, tuple(map(float, data["mean"])), tuple(map(float, data["std"])), classes)
-
-
 def _check_answer(name: str, classifier: Classifier) -> None:
     import torch
 
+    size = classifier.preprocessing
     try:
         with torch.inference_mode():
-            size = classifier.preprocessing
             answer = classifier.model(torch.zeros(1, 3, size.height, size.width))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise UnsupportedModelError(f"{name} cannot be run on a picture of its own input size: {error}") from error
+        raise UnsupportedModelError(
+            f"{name} cannot be run on a picture of {size.width} x {size.height}: {first_line(error)}; try another "
+            "--image-size or model"
+        ) from error
     shape = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
     if shape != [1, classifier.classes]:
         raise UnsupportedModelError(

@@ -75,18 +75,18 @@ def knows_convnext(names: Mapping[str, object]) -> bool:
 
 
 def vit_to_timm(tensors: Mapping[str, "Tensor"], _: "nn.Module") -> dict[str, "Tensor"]:
-    """torchvision's ViT by timm's names."""
+    """Torchvision's ViT by timm's names."""
     return renamed(tensors, _VIT)
 
 
 def swin_to_timm(tensors: Mapping[str, "Tensor"], _: "nn.Module") -> dict[str, "Tensor"]:
-    """torchvision's Swin by timm's names, without the indices that follow from the window."""
+    """Torchvision's Swin by timm's names, without the indices that follow from the window."""
     return renamed(
         {name: each for name, each in tensors.items() if not name.endswith("relative_position_index")}, _SWIN
     )
 
 
 def convnext_to_timm(tensors: Mapping[str, "Tensor"], _: "nn.Module") -> dict[str, "Tensor"]:
-    """torchvision's ConvNeXt by timm's names; its layer scales have two dimensions more."""
+    """Torchvision's ConvNeXt by timm's names; its layer scales have two dimensions more."""
     found = renamed(tensors, _CONVNEXT)
     return {name: each.flatten() if name.endswith(".gamma") else each for name, each in found.items()}

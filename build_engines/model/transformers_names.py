@@ -1,8 +1,10 @@
-"""The tensors of transformers' image classifiers by timm's names, and what their config.json says for timm's arguments.
+"""The tensors of transformers' image classifiers by timm's names, and timm's arguments from their config.json.
 
-Each family is created from its configuration, not from a name of timm's, so that sizes, epsilons and activations are the
-folder's own.
+Each family is created from its configuration, not from a name of timm's, so that sizes, epsilons and activations are
+the folder's own.
 """
+
+# ruff: noqa: PLC0415 (torch takes seconds to import; `build-engines --help` does not wait for it)
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,8 +20,14 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 _ACTIVATIONS = {
-    **{"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu", "quick_gelu": "quick_gelu"},
-    **{"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh"},
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "quick_gelu": "quick_gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
 }
 _UNUSED = re.compile(r"(mask_token|relative_position_index|position_ids)$|\.pooler\.dense\.")
 """What transformers makes again, or does not use to classify."""
@@ -222,7 +230,7 @@ def _with_teacher(config: Config) -> bool:
 
 
 def activation(config: Config) -> str:
-    """timm's name of the activation.
+    """Timm's name of the activation.
 
     Raises:
         UnsupportedModelError: timm has none like it.

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_ADAPTER = "a LoRA or another PEFT adapter: merge it (model.merge_and_unload()) and save the result"
 _OTHERS = {
-    "adapter_model.safetensors": "a LoRA or another PEFT adapter: merge it (model.merge_and_unload()) and save the result",
-    "adapter_model.bin": "a LoRA or another PEFT adapter: merge it (model.merge_and_unload()) and save the result",
+    "adapter_model.safetensors": _ADAPTER,
+    "adapter_model.bin": _ADAPTER,
     "tf_model.h5": "TensorFlow weights: load them with from_tf=True and save them with save_pretrained",
     "flax_model.msgpack": "Flax weights: load them with from_flax=True and save them with save_pretrained",
     "model.onnx": "an ONNX graph: give the folder of the model that it was exported from",
@@ -104,7 +105,8 @@ def _shards(index: Path) -> tuple[Path, ...]:
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
             raise CheckpointUnreadableError(
-                f"{index} names the shard {name!r}, which is not in the folder; download or copy all {len(names)} shards"
+                f"{index} names the shard {name!r}, which is not in the folder; "
+                f"download or copy all {len(names)} shards"
             )
     return tuple(index.parent / name for name in names)
 

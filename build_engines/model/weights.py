@@ -13,7 +13,7 @@ from build_engines.errors import (
     ClassesMismatchError,
     UnsupportedModelError,
 )
-from build_engines.model.architecture import SEED, Architecture
+from build_engines.model.architecture import SEED, Architecture, current_name
 from build_engines.model.fit import compare
 from build_engines.model.fitting import Fitted, fit_one
 from build_engines.model.hub import pretrained
@@ -71,21 +71,23 @@ def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
 
 
 def _of_timm(plan: Plan, claims: "list[tuple[str, int | None]]") -> Weights:
-    architecture, own = Architecture(plan.model), _own_classes(plan.model)
+    name = current_name(plan.model)
+    architecture, own = Architecture(name, image_size=plan.image_size), _own_classes(name)
     if plan.pretrained:
-        claims.append((f"the pretrained head of {plan.model}", own))
-    classes = _some(plan.model, _agree(claims) or own)
+        claims.append((f"the pretrained head of {name}", own))
+    classes = _some(name, _agree(claims) or own)
     if plan.pretrained:
-        return Weights(pretrained(plan.model), plan.model, classes, "pretrained, from timm")
-    return Weights(architecture.create(classes), plan.model, classes, f"random, seed {SEED}")
+        return Weights(pretrained(name, plan.image_size), name, classes, "pretrained, from timm")
+    return Weights(architecture.create(classes), name, classes, f"random, seed {SEED}")
 
 
 def _of_file(plan: Plan, checkpoint: Path, claims: "list[tuple[str, int | None]]") -> Weights:
     content, origin = read_file(checkpoint), checkpoint.name
     key = plan.checkpoint_key
     found = {key: chosen(content, key, origin)} if key else networks(content, origin)
-    hint = _agree(claims) or _own_classes(plan.model) or 1
-    fitted = fit_one(found, origin, Architecture(plan.model), classes=hint, resample=False)
+    name, size = current_name(plan.model), plan.image_size
+    hint = _agree(claims) or _own_classes(name) or 1
+    fitted = fit_one(found, origin, Architecture(name, image_size=size), classes=hint, resample=size is not None)
     return _weights(fitted, _agree([*claims, (fitted.origin, fitted.classes)]) or hint)
 
 
@@ -95,7 +97,9 @@ def _of_folder(plan: Plan, folder: Path, claims: "list[tuple[str, int | None]]")
     named = None if plan.labels else len(found.labels or ()) or None
     classes = _some(folder.name, _agree([*claims, (fitted.origin, fitted.classes), ("id2label", named)]) or 0)
     if plan.model:
-        _check_named(plan.model, fitted, classes)
+        _check_named(current_name(plan.model), fitted, classes)
+    if plan.image_size:
+        _resize(fitted.model, plan.image_size)
     return _weights(fitted, classes, found.data, found.labels)
 
 
@@ -116,6 +120,13 @@ def _check_named(name: str, fitted: Fitted, classes: int) -> None:
             f"{fitted.origin} is not a model like {name}: {fit.words(name)}. Its config.json says what it is: leave "
             "the name out"
         )
+
+
+def _resize(model: "nn.Module", image_size: int) -> None:
+    """Resample the positions of a folder's model as timm does; what takes any size stays as it is."""
+    sized: Any = getattr(model, "encoder", model)
+    if hasattr(sized, "set_input_size"):
+        sized.set_input_size(img_size=(image_size, image_size))
 
 
 def _own_classes(name: str) -> int:

@@ -17,6 +17,9 @@ def to_markdown(report: Report, *, chart_file: str = "") -> str:
         blocks.append(f"![Accuracy and speed of each variant]({chart_file})")
     for each in report.variants:
         blocks += [f"## {each.label}: `{each.entry}`", *details(report, each)]
+    if report.origin:
+        origin = tuple((key.replace("_", " "), one_line(value)) for key, value in report.origin.items())
+        blocks += ["## What it was made of", table(Table(("What", "Value"), origin))]
     blocks += ["## How it was measured", bullets(_method(report)), "## Where it was built", _machine(report.machine)]
     return "\n\n".join(filter(None, blocks)) + "\n"
 

@@ -1,7 +1,8 @@
 """What came of a build, which its page, its chart and its JSON show. No path of this machine belongs in it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import TypeAdapter
@@ -32,6 +33,8 @@ class Report:
     calibration: PictureWords | None
     evaluation: PictureWords | None
     variants: tuple[Result, ...]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What the model was made of: its weights, labels and preprocessing."""
     schema: Literal[2] = SCHEMA
 
 

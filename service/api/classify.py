@@ -3,11 +3,12 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 from starlette.types import Receive
 
@@ -37,9 +38,6 @@ class _Direct(APIRoute):
         return endpoint
 
 
-router = APIRouter(prefix=API, tags=["classify"], route_class=_Direct)
-
-
 class Selection(BaseModel):
     """The query."""
 
@@ -49,47 +47,49 @@ class Selection(BaseModel):
     )
 
 
+def _query(
+    selection: Annotated[Selection, Query()],
+    seconds: Annotated[
+        Annotated[float, Field(gt=0)] | SkipJsonSchema[None],
+        Header(
+            alias=DEADLINE_HEADER,
+            description="Answer within so many seconds, or not at all; no longer than the gateway's own limit.",
+        ),
+    ] = None,
+) -> None:
+    """What FastAPI documents of every route here; a direct route never calls it."""
+
+
+def _path(model: str) -> None:
+    """The same of a route with a model in its path."""
+
+
+router = APIRouter(prefix=API, tags=["classify"], route_class=_Direct, dependencies=[Depends(_query)])
+_NAMED = [Depends(_path)]
 _BINARY = {"type": "string", "format": "binary"}
 
 
-def _seen(content: dict[str, Any], description: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What FastAPI cannot see of a direct route, without a model in its path and with one."""
-    query = Selection.model_json_schema()["properties"]
-    timeout = {"type": "number", "exclusiveMinimum": 0, "title": "Seconds"}
-    named = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
-    body = {"required": True, "description": description, "content": content}
-    parameters = [
-        *({"name": name, "in": "query", "required": False, "schema": schema} for name, schema in query.items()),
-        {
-            "name": DEADLINE_HEADER,
-            "in": "header",
-            "required": False,
-            "schema": timeout,
-            "description": "Answer within so many seconds, or not at all; no longer than the gateway's own limit.",
-        },
-    ]
-    return (
-        {"parameters": parameters, "requestBody": body},
-        {"parameters": [named, *parameters], "requestBody": body},
-    )
+def _body(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    """A body of one of several media types, for which FastAPI has no word."""
+    return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
     return {"schema": {"type": "object", "required": [PART], "properties": {PART: schema}}}
 
 
-_ONE, _ONE_BY = _seen(
+_ONE = _body(
+    "The picture: its bytes as they are, a form with one file, or base64 in JSON. Content decides its format.",
     {
         "image/*": {"schema": _BINARY},
         "application/octet-stream": {"schema": _BINARY},
         FORM: _form(_BINARY),
         JSON: {"schema": PictureIn.model_json_schema()},
     },
-    "The picture: its bytes as they are, a form with one file, or base64 in JSON. Content decides its format.",
 )
-_SEVERAL, _SEVERAL_BY = _seen(
-    {FORM: _form({"type": "array", "items": _BINARY, "minItems": 1}), JSON: {"schema": PicturesIn.model_json_schema()}},
+_SEVERAL = _body(
     "The pictures: a form with several files of the same name, or base64 in JSON. Content decides their formats.",
+    {FORM: _form({"type": "array", "items": _BINARY, "minItems": 1}), JSON: {"schema": PicturesIn.model_json_schema()}},
 )
 
 
@@ -100,7 +100,11 @@ async def classify(request: Request) -> Response:
 
 
 @router.post(
-    "/models/{model}/classify", openapi_extra=_ONE_BY, responses=documented(), response_model=ClassificationOut
+    "/models/{model}/classify",
+    dependencies=_NAMED,
+    openapi_extra=_ONE,
+    responses=documented(),
+    response_model=ClassificationOut,
 )
 async def classify_with(request: Request) -> Response:
     """Classify one picture with the model of that name."""
@@ -114,7 +118,11 @@ async def classify_batch(request: Request) -> Response:
 
 
 @router.post(
-    "/models/{model}/classify/batch", openapi_extra=_SEVERAL_BY, responses=documented(), response_model=BatchOut
+    "/models/{model}/classify/batch",
+    dependencies=_NAMED,
+    openapi_extra=_SEVERAL,
+    responses=documented(),
+    response_model=BatchOut,
 )
 async def classify_batch_with(request: Request) -> Response:
     """Classify several pictures with the model of that name: classes or an error for each, in order."""

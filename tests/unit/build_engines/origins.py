@@ -1,6 +1,6 @@
 """Checkpoints as other libraries and training scripts write them, with the answers of their own code.
 
-    python -m tests.unit.build_engines.origins REPOSITORY    builds and publishes each, with its answers beside it
+python -m tests.unit.build_engines.origins REPOSITORY    builds and publishes each, with its answers beside it
 """
 
 import sys
@@ -35,11 +35,21 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 LABELS = ("ash", "birch", "cedar")
 REGISTER = "tests.unit.build_engines.tiny"
 HF_VIT = {
-    **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-    **{"image_size": SIDE, "patch_size": 8, "id2label": dict(enumerate(LABELS))},
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": SIDE,
+    "patch_size": 8,
+    "id2label": dict(enumerate(LABELS)),
 }
 HF_SWIN = {
-    **{"image_size": SIDE, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4},
+    "image_size": SIDE,
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 4],
+    "window_size": 4,
     "id2label": dict(enumerate(LABELS)),
 }
 NORM = {"image_mean": list(MEAN), "image_std": list(STD)}
@@ -166,13 +176,19 @@ def beit_official(folder: Path) -> Made:
 def dino_official(folder: Path) -> Made:
     """A backbone of DINO with the classifier that was trained on it, under the teacher's prefixes."""
     made, state = by_transformers(folder, "vit")
-    return Made(saved(folder, {"teacher": {f"module.backbone.{key}": each for key, each in state.items()}}), made.code, "tiny_vit")
+    return Made(
+        saved(folder, {"teacher": {f"module.backbone.{key}": each for key, each in state.items()}}),
+        made.code,
+        "tiny_vit",
+    )
 
 
 def dinov2_official(folder: Path) -> Made:
     """The linear classifier of DINOv2's hub."""
     made, state = by_transformers(folder, "dinov2")
-    theirs = {key.replace("encoder.", "backbone.", 1).replace("head.", "linear_head.", 1): each for key, each in state.items()}
+    theirs = {
+        key.replace("encoder.", "backbone.", 1).replace("head.", "linear_head.", 1): each for key, each in state.items()
+    }
     theirs["backbone.mask_token"] = torch.zeros(1, 32)
     return Made(saved(folder, theirs), made.code, "tiny_dinov2")
 

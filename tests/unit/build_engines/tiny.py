@@ -6,7 +6,16 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import beit, convnext, deit, efficientnet, generate_default_cfgs, register_model, resnet, swin_transformer
+from timm.models import (
+    beit,
+    convnext,
+    deit,
+    efficientnet,
+    generate_default_cfgs,
+    register_model,
+    resnet,
+    swin_transformer,
+)
 from timm.models import vision_transformer as vit
 from torch import nn
 
@@ -107,8 +116,12 @@ def tf_tiny_efficientnet(**given: Any) -> nn.Module:
     """Of three stages, padded as TensorFlow does."""
     stages = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e6_c16_se0.25"], ["ir_r1_k5_s2_e6_c24_se0.25"]]
     arguments = {
-        **{"block_args": efficientnet.decode_arch_def(stages), "stem_size": 8, "num_features": 32, "pad_type": "same"},
-        **{"norm_layer": partial(nn.BatchNorm2d, eps=1e-3), "act_layer": nn.SiLU},
+        "block_args": efficientnet.decode_arch_def(stages),
+        "stem_size": 8,
+        "num_features": 32,
+        "pad_type": "same",
+        "norm_layer": partial(nn.BatchNorm2d, eps=1e-3),
+        "act_layer": nn.SiLU,
     }
     return _made("tf_tiny_efficientnet", efficientnet.EfficientNet, arguments, given)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cykooz_resizer import CpuExtensions, CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from contract.pixels import resized, to_pixels
@@ -40,3 +41,17 @@ def test_border_fills_with_its_colour_and_center_with_black() -> None:
 def test_any_shape_of_picture_fits(size: tuple[int, int], mode: CropMode) -> None:
     pixels = to_pixels(Image.new("RGB", size, (10, 20, 30)), Preprocessing(224, 160, 0.9, mode))
     assert (pixels.shape, pixels.dtype.name) == ((224, 160, 3), "uint8")
+
+
+@pytest.mark.parametrize("kernel", list(FilterType))
+def test_every_cpu_computes_the_same_pixels(kernel: FilterType) -> None:
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (77, 131, 3), dtype=np.uint8))
+    options = ResizeOptions(resize_alg=ResizeAlg.convolution(kernel), crop_box=CropBox(3.3, 0, 120.2, 77))
+    found = []
+    for extensions in (CpuExtensions.none, CpuExtensions.sse4_1, Resizer().cpu_extensions):
+        resizer, result = Resizer(), Image.new("RGB", (50, 77))
+        resizer.cpu_extensions = extensions
+        resizer.resize_pil(noise, result, options)
+        found.append(np.asarray(result))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])

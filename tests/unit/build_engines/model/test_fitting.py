@@ -50,10 +50,19 @@ NESTED: dict[str, tuple[Callable[[State], object], str]] = {
     "net": (lambda w: {"net": w, "acc": 93.1}, "w.pth[net]"),
     "backbone": (lambda w: {"state_dict": prefixed("backbone.", w)}, "w.pth[state_dict.backbone]"),
     "encoder.model": (lambda w: prefixed("encoder.model.", w), "w.pth[encoder.model]"),
-    "loss beside": (lambda w: {"state_dict": {**prefixed("net.", w), "loss.w": torch.ones(2, 2)}}, "w.pth[state_dict.net]"),
-    "average": (lambda w: {"state_dict": {k: v + 1 for k, v in w.items()}, "state_dict_ema": w}, "w.pth[state_dict_ema]"),
+    "loss beside": (
+        lambda w: {"state_dict": {**prefixed("net.", w), "loss.w": torch.ones(2, 2)}},
+        "w.pth[state_dict.net]",
+    ),
+    "average": (
+        lambda w: {"state_dict": {k: v + 1 for k, v in w.items()}, "state_dict_ema": w},
+        "w.pth[state_dict_ema]",
+    ),
     "the same twice": (lambda w: {"model": w, "best": dict(w)}, "w.pth[model]"),
-    "another network": (lambda w: {"generator": {"conv.weight": torch.ones(3, 3)}, "classifier": w}, "w.pth[classifier]"),
+    "another network": (
+        lambda w: {"generator": {"conv.weight": torch.ones(3, 3)}, "classifier": w},
+        "w.pth[classifier]",
+    ),
 }
 
 
@@ -91,7 +100,9 @@ WRONG: dict[str, tuple[Callable[[State], object], str]] = {
         "decoder_embed.weight.*pretraining.*decoder",
     ),
     "dino": (
-        lambda w: {"teacher": changed(prefixed("backbone.", without(w, "head.")), head__mlp__0__weight=torch.ones(8, 32))},
+        lambda w: {
+            "teacher": changed(prefixed("backbone.", without(w, "head.")), head__mlp__0__weight=torch.ones(8, 32))
+        },
         "self-supervised training",
     ),
     "lora": (
@@ -110,11 +121,15 @@ WRONG: dict[str, tuple[Callable[[State], object], str]] = {
         lambda w: {"vit.embeddings.cls_token": torch.ones(1, 1, 32), "vit.encoder.layer.0.x.weight": torch.ones(2, 2)},
         "names are those of transformers: give the whole folder",
     ),
-    "clip": (lambda w: changed(prefixed("visual.", without(w, "head.")), logit_scale=torch.ones(())), "model of pictures and text"),
+    "clip": (
+        lambda w: changed(prefixed("visual.", without(w, "head.")), logit_scale=torch.ones(())),
+        "model of pictures and text",
+    ),
     "segmenter": (lambda w: prefixed("image_encoder.", without(w, "head.")), "detector or segments"),
     "resolution": (
         lambda w: changed(w, pos_embed=torch.ones(1, 65, 32)),
-        r"pos_embed \(\[1, 17, 32\] in the model, \[1, 65, 32\] in the file\).*another resolution: 8 patches a side, .* 4.*--image-size",
+        r"pos_embed \(\[1, 17, 32\] in the model, \[1, 65, 32\] in the file\).*"
+        "another resolution: 8 patches a side, .* 4.*--image-size",
     ),
     "width": (
         lambda w: tiny("tiny_vit", embed_dim=48).state_dict(),
@@ -179,7 +194,7 @@ def test_swin_of_an_older_timm_fits_by_timms_own_conversion(tmp_path: Path) -> N
 
 def test_timms_conversion_does_not_resample_unasked(tmp_path: Path) -> None:
     state = older_swin(tiny("tiny_swin", window_size=2).state_dict())
-    with pytest.raises(CheckpointMismatchError, match="relative_position_bias_table.*another resolution or window"):
+    with pytest.raises(CheckpointMismatchError, match=r"relative_position_bias_table.*another resolution or window"):
         loaded(tmp_path, state, "tiny_swin")
 
 

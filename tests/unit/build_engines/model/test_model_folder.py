@@ -26,7 +26,7 @@ from tests.unit.build_engines.origins import LABELS, Made, by_transformers, pict
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    """transformers' ViT in a folder."""
+    """Transformers' ViT in a folder."""
     return by_transformers(tmp_path, "vit")[0]
 
 
@@ -91,7 +91,7 @@ def test_every_file_of_the_folder_is_in_the_key(made: Made) -> None:
 
 
 def test_the_name_of_another_model_beside_the_folder_is_refused(made: Made) -> None:
-    with pytest.raises(CheckpointMismatchError, match="not a model like resnet18: .*leave the name out"):
+    with pytest.raises(CheckpointMismatchError, match=r"not a model like resnet18: .*leave the name out"):
         load_timm_model(Plan("resnet18", checkpoint=made.checkpoint))
 
 
@@ -110,7 +110,12 @@ def test_the_activation_is_the_configurations(act: str, made: Made, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "changes", "error", "message"),
     [
-        ("config.json", {"model_type": "bert"}, UnsupportedModelError, "'bert'; .*vit, deit, beit, swin, dinov2, resnet"),
+        (
+            "config.json",
+            {"model_type": "bert"},
+            UnsupportedModelError,
+            "'bert'; .*vit, deit, beit, swin, dinov2, resnet",
+        ),
         ("config.json", {"hidden_act": "selu"}, UnsupportedModelError, "hidden_act 'selu'"),
         ("config.json", {"num_channels": 1}, UnsupportedModelError, "num_channels is 1"),
         ("config.json", {"image_size": 48}, CheckpointMismatchError, "pictures of 48x48.* 32x32"),
@@ -122,11 +127,11 @@ def test_the_activation_is_the_configurations(act: str, made: Made, tmp_path: Pa
     ],
 )
 def test_a_folder_that_contradicts_itself_is_refused(
-    name: str, changes: dict[str, Any], error: type[BuildError], message: str, made: Made, tmp_path: Path
+    name: str, changes: dict[str, Any], error: type[BuildError], message: str, made: Made
 ) -> None:
     edited(made, name, **changes)
     with pytest.raises(error, match=message):
-        load_timm_model(made.plan(tmp_path))
+        load_timm_model(Plan(checkpoint=made.checkpoint))
 
 
 def test_a_folder_without_a_processor_is_refused_with_the_way_out(made: Made, tmp_path: Path) -> None:
@@ -150,7 +155,7 @@ def test_an_encoder_in_a_folder_has_no_classifier(made: Made, tmp_path: Path) ->
 def test_a_folder_of_an_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointUnreadableError, match="PEFT adapter.*merge_and_unload"):
+    with pytest.raises(CheckpointUnreadableError, match=r"PEFT adapter.*merge_and_unload"):
         timm_model_key(Plan("vit_tiny_patch16_224", checkpoint=tmp_path))
 
 

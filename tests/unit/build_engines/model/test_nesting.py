@@ -94,5 +94,9 @@ def test_levels_take_off_one_shared_prefix_after_the_other() -> None:
 
 
 def test_groups_are_the_parts_with_weights() -> None:
-    named = {**{f"model.{name}": each for name, each in W.items()}, "criterion.weight": torch.ones(2), "scale": W["head.bias"]}
+    named = {
+        **{f"model.{name}": each for name, each in W.items()},
+        "criterion.weight": torch.ones(2),
+        "scale": W["head.bias"],
+    }
     assert {word: list(part) for word, part in groups(named).items()} == {"model": list(W)}

@@ -14,13 +14,25 @@ from contract.pixels import to_pixels
 from contract.spec import CropMode, Interpolation, Preprocessing
 
 OLD_BEIT = {
-    **{"do_resize": True, "size": 256, "do_center_crop": True, "crop_size": 224, "do_normalize": True, "resample": 3},
-    **{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "feature_extractor_type": "BeitFeatureExtractor"},
+    "do_resize": True,
+    "size": 256,
+    "do_center_crop": True,
+    "crop_size": 224,
+    "do_normalize": True,
+    "resample": 3,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "feature_extractor_type": "BeitFeatureExtractor",
 }
 OLD_RESNET = {
-    **{"crop_pct": 0.875, "do_normalize": True, "do_resize": True, "resample": 3, "size": 224},
-    **{"feature_extractor_type": "ConvNextFeatureExtractor"},
-    **{"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "crop_pct": 0.875,
+    "do_normalize": True,
+    "do_resize": True,
+    "resample": 3,
+    "size": 224,
+    "feature_extractor_type": "ConvNextFeatureExtractor",
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
 }
 VIT = transformers.ViTImageProcessor().to_dict()
 

@@ -84,7 +84,7 @@ def test_safetensors_are_read_whatever_they_are_called(name: str, tmp_path: Path
         np.float64(0.9),
         np.array([1, 2]),
         np.random.default_rng(0).integers(0, 9, 2),
-        argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("/tmp")),
+        argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("out")),
         {"started": datetime.datetime(2026, 1, 1), "took": datetime.timedelta(1)},
         collections.defaultdict(list, loss=[1.0]),
         {1, 2},
@@ -182,7 +182,11 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b
         ("w.pth", b"", "empty file"),
         ("w.pth", saved(WEIGHTS)[:600], "ends early.*again"),
         ("w.pth", b"not a checkpoint", "w.pth"),
-        ("w.safetensors", struct.pack("<Q", 80) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}', "safetensors"),
+        (
+            "w.safetensors",
+            struct.pack("<Q", 80) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}',
+            "safetensors",
+        ),
         ("w.safetensors", b"\xff" * 100, "not a whole safetensors file"),
         ("model.safetensors.index.json", b'{"weight_map": {}}', "index of shards; give the folder"),
         ("w.pth", b"\xff\xd8\xff\xe0" + bytes(64), "JPEG picture"),
@@ -215,7 +219,7 @@ def test_shards_are_read_together(suffix: str, write: Callable[..., object], tmp
     sharded(tmp_path, suffix, write)
     assert read_weights(weight_files(tmp_path)).keys() == WEIGHTS.keys()
     next(tmp_path.glob("*00002-of-00002*")).unlink()
-    with pytest.raises(CheckpointUnreadableError, match="00002-of-00002.*not in the folder.*all 2 shards"):
+    with pytest.raises(CheckpointUnreadableError, match=r"00002-of-00002.*not in the folder.*all 2 shards"):
         weight_files(tmp_path)
 
 
