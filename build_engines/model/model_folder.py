@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+"""Arguments of timm's with which a folder would have other files loaded."""
 _TIMM_DATA = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
@@ -74,7 +76,10 @@ def read_folder(folder: Path) -> ModelFolder:
 def _of_timm(config: Mapping[str, Any], tensors: Mapping[str, "Tensor"], where: str) -> ModelFolder:
     """Timm's own: config.json has the name and the data configuration."""
     cfg: Mapping[str, Any] = config.get("pretrained_cfg") or {}
-    architecture = Architecture(current_name(str(config["architecture"])), dict(config.get("model_args") or {}))
+    arguments = dict(config.get("model_args") or {})
+    if loading := sorted(arguments.keys() & _LOADING):
+        raise UnsupportedModelError(f"{where}: model_args of {CONFIG} has {', '.join(loading)}; remove them")
+    architecture = Architecture(current_name(str(config["architecture"])), arguments)
     bare = next((each for prefix, each in levels(tensors) if prefix == "timm_model."), tensors)
     fitted = _fitted(architecture, bare, tensors, where, "timm's own names, in a folder")
     names = cfg.get("label_names") or config.get("label_names")
@@ -95,9 +100,14 @@ def _of_transformers(
         )
     if int(config.get("num_channels", 3)) != 3:
         raise UnsupportedModelError(f"{folder / CONFIG}: num_channels is {config['num_channels']}; entries take RGB")
-    data = data_config(_processor(folder))
+    settings = _processor(folder)
+    try:
+        data, architecture = data_config(settings), family.architecture(config)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointUnreadableError(
+            f"{folder}: config.json or preprocessor_config.json has a value of the wrong kind ({error}); save them again"
+        ) from error
     height, width = data["input_size"][1:]
-    architecture = family.architecture(config)
     tensors_of_timm = to_timm(tensors, family, config)
     if family.fixed_size:
         sides = side(config, "image_size", 224)
@@ -154,7 +164,7 @@ def _fitted(
     classes = head_classes(tensors, architecture.classifier)
     try:
         model = architecture.create(classes or 1)
-    except (RuntimeError, TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedModelError(f"{where}: timm makes no model of {architecture.words} ({error})") from error
     fit = compare(tensors, model)
     if not fit.exact:

@@ -21,8 +21,15 @@ from torch import nn
 
 CLASSES = 3
 SIDE = 32
-VIT = {"img_size": SIDE, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
-SWIN = {"img_size": SIDE, "patch_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4), "window_size": 4}
+VIT: dict[str, Any] = {"img_size": SIDE, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
+SWIN: dict[str, Any] = {
+    "img_size": SIDE,
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": (2, 2),
+    "num_heads": (2, 4),
+    "window_size": 4,
+}
 
 
 def _cfg(classifier: str | tuple[str, ...], side: int = SIDE) -> dict[str, Any]:

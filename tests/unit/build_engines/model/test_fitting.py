@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 
 from build_engines.errors import (
     BuildError,
@@ -17,7 +18,7 @@ from build_engines.errors import (
 )
 from build_engines.model import TimmModel, load_timm_model
 from build_engines.plan import Plan
-from tests.unit.build_engines.origins import LABELS, REGISTER, older_swin, saved, tiny
+from tests.unit.build_engines.origins import LABELS, REGISTER, by_transformers, older_swin, saved, tiny
 
 State = dict[str, torch.Tensor]
 
@@ -196,6 +197,32 @@ def test_timms_conversion_does_not_resample_unasked(tmp_path: Path) -> None:
     state = older_swin(tiny("tiny_swin", window_size=2).state_dict())
     with pytest.raises(CheckpointMismatchError, match=r"relative_position_bias_table.*another resolution or window"):
         loaded(tmp_path, state, "tiny_swin")
+
+
+@pytest.mark.parametrize(("file", "asked"), [(64, 64), (32, 64), (64, 32)])
+def test_positions_are_resampled_where_another_size_is_asked_for(file: int, asked: int, tmp_path: Path) -> None:
+    state = tiny("tiny_vit", img_size=file).state_dict()
+    found = loaded(tmp_path, {"model": state}, image_size=asked).classifier
+    assert found.preprocessing.height == asked
+    side = asked // 8
+    wanted = resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)
+    assert torch.equal(found.model.get_parameter("pos_embed"), wanted)
+    assert torch.equal(found.model.get_parameter("head.weight"), state["head.weight"])
+
+
+def test_the_linear_classifier_over_several_layers_answers_as_transformers_layers_do(tmp_path: Path) -> None:
+    made, state = by_transformers(tmp_path, "dinov2")
+    backbone = {name.replace("encoder.", "backbone.", 1): each for name, each in state.items() if "head" not in name}
+    head = torch.randn(3, 96, generator=torch.Generator().manual_seed(0)) / 4
+    content = {**backbone, "linear_head.weight": head, "linear_head.bias": torch.zeros(3)}
+    found = loaded(tmp_path, content, "tiny_dinov2").classifier.model
+    code: Any = made.code
+    picture = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        layers = code.dinov2(picture, output_hidden_states=True).hidden_states
+        normed = [code.dinov2.layernorm(layer) for layer in layers[-2:]]
+        wanted = torch.cat([normed[0][:, 0], normed[1][:, 0], normed[1][:, 1:].mean(1)], dim=1) @ head.T
+        assert torch.allclose(found(picture), wanted, atol=1e-5)
 
 
 def test_old_checkpoints_without_batch_counters_fit(tmp_path: Path) -> None:

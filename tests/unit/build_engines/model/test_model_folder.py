@@ -1,5 +1,6 @@
 """A folder says what its model is; what contradicts itself or is not known is refused."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
 from build_engines.errors import (
     BuildError,
@@ -21,7 +23,7 @@ from build_engines.errors import (
 )
 from build_engines.model import load_timm_model, timm_model_key, torch_answers
 from build_engines.plan import Plan
-from tests.unit.build_engines.origins import LABELS, Made, by_transformers, pictures, saved
+from tests.unit.build_engines.origins import LABELS, STD, Made, by_transformers, pictures, saved, timm_folder
 
 
 @pytest.fixture
@@ -123,6 +125,8 @@ def test_the_activation_is_the_configurations(act: str, made: Made, tmp_path: Pa
         ("config.json", {"num_hidden_layers": 3}, CheckpointMismatchError, "not what config.json says.*blocks.2"),
         ("config.json", {"id2label": {"1": "a", "2": "b", "3": "c"}}, LabelsMissingError, "must be 0, 1, 2"),
         ("config.json", {"id2label": {"0": "a", "1": "b"}}, BuildError, "says 3 classes, id2label says 2"),
+        ("config.json", {"hidden_size": "wide"}, CheckpointUnreadableError, "value of the wrong kind"),
+        ("preprocessor_config.json", {"resample": [3]}, CheckpointUnreadableError, "value of the wrong kind"),
         ("preprocessor_config.json", {"do_resize": False}, UnsupportedModelError, "do_resize is off"),
     ],
 )
@@ -163,6 +167,27 @@ def test_a_file_of_transformers_alone_asks_for_its_folder(made: Made, tmp_path: 
     path = saved(tmp_path, load_file(made.checkpoint / "model.safetensors"))
     with pytest.raises(CheckpointMismatchError, match="names are those of transformers: give the whole folder"):
         load_timm_model(Plan("vit_tiny_patch16_224", checkpoint=path, num_classes=3))
+
+
+def test_a_folder_of_timm_cannot_have_other_files_loaded(tmp_path: Path) -> None:
+    made = timm_folder(tmp_path)
+    edited(made, "config.json", model_args={"checkpoint_path": "/elsewhere/w.pth"})
+    with pytest.raises(UnsupportedModelError, match=r"model_args of config.json has checkpoint_path"):
+        load_timm_model(made.plan(tmp_path))
+
+
+def test_a_folder_is_resampled_where_another_size_is_asked_for(made: Made, tmp_path: Path) -> None:
+    loaded = load_timm_model(dataclasses.replace(made.plan(tmp_path), image_size=64))
+    assert loaded.classifier.preprocessing.height == 64
+    code: Any = made.code
+    loaded_pos = loaded.classifier.model.get_parameter("pos_embed")
+    wanted = resample_abs_pos_embed(code.vit.embeddings.position_embeddings, [8, 8], num_prefix_tokens=1)
+    assert torch.allclose(loaded_pos, wanted, atol=1e-5)
+
+
+def test_what_the_user_says_of_pictures_goes_before_the_folder(made: Made, tmp_path: Path) -> None:
+    loaded = load_timm_model(dataclasses.replace(made.plan(tmp_path), mean=(0.1, 0.2, 0.3)))
+    assert (loaded.classifier.mean, loaded.classifier.std) == ((0.1, 0.2, 0.3), STD)
 
 
 def test_labels_of_the_plan_go_before_those_of_the_folder(made: Made, tmp_path: Path) -> None:
