@@ -105,7 +105,8 @@ def _of_transformers(
         data, architecture = data_config(settings), family.architecture(config)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointUnreadableError(
-            f"{folder}: config.json or preprocessor_config.json has a value of the wrong kind ({error}); save them again"
+            f"{folder}: a value in config.json or preprocessor_config.json is of the wrong kind ({error}); save both "
+            "again"
         ) from error
     height, width = data["input_size"][1:]
     tensors_of_timm = to_timm(tensors, family, config)

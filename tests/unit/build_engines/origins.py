@@ -351,10 +351,11 @@ def pictures(side: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(7).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
 
 
-SERVED = tuple(
-    name for name in ORIGINS if name not in ("timm", "averaged-model", "bfloat16", "transformers-beit-shared")
+SERVED = (
+    *("timm-folder", "lightning", "timm-0.6-swin", "deit", "mae", "beit", "dinov2", "efficientnet-pytorch"),
+    *("torchvision-vit", "torchvision-convnext", "transformers-deit", "transformers-resnet"),
 )
-"""The others have the graph of one of these."""
+"""Those with a graph of their own: the others are timm models that one of these is already served as."""
 
 
 def main(repository: Path) -> None:

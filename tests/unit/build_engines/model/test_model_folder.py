@@ -125,8 +125,8 @@ def test_the_activation_is_the_configurations(act: str, made: Made, tmp_path: Pa
         ("config.json", {"num_hidden_layers": 3}, CheckpointMismatchError, "not what config.json says.*blocks.2"),
         ("config.json", {"id2label": {"1": "a", "2": "b", "3": "c"}}, LabelsMissingError, "must be 0, 1, 2"),
         ("config.json", {"id2label": {"0": "a", "1": "b"}}, BuildError, "says 3 classes, id2label says 2"),
-        ("config.json", {"hidden_size": "wide"}, CheckpointUnreadableError, "value of the wrong kind"),
-        ("preprocessor_config.json", {"resample": [3]}, CheckpointUnreadableError, "value of the wrong kind"),
+        ("config.json", {"hidden_size": "wide"}, CheckpointUnreadableError, "is of the wrong kind"),
+        ("preprocessor_config.json", {"resample": [3]}, CheckpointUnreadableError, "is of the wrong kind"),
         ("preprocessor_config.json", {"do_resize": False}, UnsupportedModelError, "do_resize is off"),
     ],
 )
