@@ -117,7 +117,7 @@ def _seconds(steps: Steps, precision: Precision) -> dict[str, float]:
 def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:
     plan, pictures = steps.plan, steps.pictures
     return Report(
-        model=plan.model,
+        model=plan.source,
         entry=plan.base_name,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         max_batch_size=plan.max_batch_size,

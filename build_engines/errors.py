@@ -10,6 +10,8 @@ BuildError
 │   ├── CheckpointUnreadableError    checkpoint_unreadable
 │   ├── CheckpointUnsafeError        checkpoint_unsafe
 │   ├── CheckpointMismatchError      checkpoint_mismatch
+│   ├── CheckpointKeyError           checkpoint_key
+│   ├── ProcessorMissingError        processor_missing
 │   ├── LabelsMissingError           labels_missing
 │   └── ClassesMismatchError         classes_mismatch
 ├── ExportError                      export_failed
@@ -75,6 +77,14 @@ class CheckpointUnsafeError(SourceError, code="checkpoint_unsafe"):
 
 class CheckpointMismatchError(SourceError, code="checkpoint_mismatch"):
     """The checkpoint belongs to another architecture."""
+
+
+class CheckpointKeyError(SourceError, code="checkpoint_key"):
+    """The checkpoint holds several networks that fit, or none under the key that was named."""
+
+
+class ProcessorMissingError(SourceError, code="processor_missing"):
+    """A folder of weights does not say how its model takes pictures."""
 
 
 class LabelsMissingError(SourceError, code="labels_missing"):

@@ -19,7 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         option = option_of(each.name)
         group = exclusive if option.exclusive else parser
         if each.name == "model":
-            parser.add_argument(each.name, metavar=option.metavar, help=help_of(each.name))
+            parser.add_argument(
+                each.name, metavar=option.metavar, nargs="?", default=argparse.SUPPRESS, help=help_of(each.name)
+            )
         else:
             flag = option.flag or f"--{each.name.replace('_', '-')}"
             group.add_argument(flag, dest=each.name, default=argparse.SUPPRESS, **_how(each, option))

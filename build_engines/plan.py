@@ -72,14 +72,17 @@ class Plan:
         PlanError: two choices contradict each other, or one is out of range.
     """
 
-    model: Annotated[str, Option("MODEL")]
-    """timm's name of the model, with or without a tag"""
+    model: Annotated[str, Option("MODEL")] = ""
+    """timm's name of the model, with or without a tag; none where --checkpoint is a folder that says it"""
     repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
     """Triton's folder"""
     name: str = ""
     """the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)"""
-    checkpoint: Annotated[Path | None, Option("FILE", exclusive=True)] = None
-    """weights by timm's names: .safetensors, or what torch.save wrote (tensors only, nothing in it is run)"""
+    checkpoint: Annotated[Path | None, Option("PATH", exclusive=True)] = None
+    """weights: .safetensors, what torch.save wrote (tensors only, nothing in it is run), or a folder that
+    transformers' or timm's save_pretrained wrote; docs/builds.md has the layouts that are read"""
+    checkpoint_key: Annotated[str, Option("KEY")] = ""
+    """which network of the checkpoint, where it holds several: a key such as model_ema, or a prefix of names"""
     pretrained: Annotated[bool, Option(flag="--no-pretrained", exclusive=True)] = True
     """random weights, seeded, instead of timm's"""
     labels: Annotated[Path | None, Option("FILE")] = None
@@ -143,10 +146,16 @@ class Plan:
     """where reports are written"""
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise PlanError("name a timm model, such as vit_tiny_patch16_224")
+        if not self.model and not (self.checkpoint and self.checkpoint.is_dir()):
+            raise PlanError(
+                "name a timm model, such as vit_tiny_patch16_224, or a --checkpoint folder whose config.json says it"
+            )
         if self.name and not NAME.fullmatch(self.name):
             raise PlanError(f"--name must match {NAME.pattern}, is {self.name!r}")
+        if not (self.name or self.model) and not NAME.fullmatch(self.base_name):
+            raise PlanError(f"{self.base_name!r} cannot be an entry's name; give one with --name")
+        if self.checkpoint_key and not self.checkpoint:
+            raise PlanError("--checkpoint-key chooses in a --checkpoint; give one")
         if self.checkpoint and not self.pretrained:
             raise PlanError("--checkpoint and --no-pretrained exclude each other: the checkpoint brings the weights")
         self._check_precisions()
@@ -227,7 +236,12 @@ class Plan:
     @property
     def base_name(self) -> str:
         """The name that the entries of all precisions start with. `contract.spec.NAME` allows the dot before a tag."""
-        return self.name or self.model
+        return self.name or self.source
+
+    @property
+    def source(self) -> str:
+        """What the model is called where it comes from: timm's name, else that of the checkpoint's folder."""
+        return self.model or (self.checkpoint.resolve().name if self.checkpoint else "")
 
     def entry_name(self, precision: Precision) -> str:
         """The name of the entry of one precision."""

@@ -73,7 +73,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
     choices = [field.name for field in fields(Plan)]
     _known(where, table, choices)
-    if "model" not in table:
+    if "model" not in table and "checkpoint" not in table:
         raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
     values = {"repository": "model_repository", **table}
     try:

@@ -37,17 +37,7 @@ def export_graph(classifier: Classifier, folder: Path, *, single_file_limit: int
     # Traced at 2, because torch.export takes a size of 1 for a constant.
     pictures = torch.zeros(2, size.height, size.width, 3, dtype=torch.uint8)
     try:
-        with _quiet():
-            program = torch.onnx.export(
-                _with_ends(classifier),
-                (pictures,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                opset_version=OPSET,
-                verbose=False,
-            )
+        program = _program(classifier, pictures)
     except OSError:
         raise
     except Exception as error:
@@ -58,6 +48,41 @@ def export_graph(classifier: Classifier, folder: Path, *, single_file_limit: int
     weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
     program.save(path, external_data=weights > single_file_limit)
     return describe(path)
+
+
+def _program(classifier: Classifier, pictures: "torch.Tensor") -> "torch.onnx.ONNXProgram | None":
+    """The exported model; with its attention written out where torch cannot export the fused one.
+
+    With positions as a bias (BEiT) and a dynamic batch the strides of the fused attention's decomposition are not those
+    that timm was promised. Written out it computes the same.
+    """
+    fused = [module for module in classifier.model.modules() if getattr(module, "fused_attn", False) is True]
+    try:
+        return _exported(classifier, pictures)
+    except OSError:
+        raise
+    except Exception:
+        if not fused:
+            raise
+    for module in fused:
+        vars(module)["fused_attn"] = False
+    return _exported(classifier, pictures)
+
+
+def _exported(classifier: Classifier, pictures: "torch.Tensor") -> "torch.onnx.ONNXProgram | None":
+    import torch
+
+    with _quiet():
+        return torch.onnx.export(
+            _with_ends(classifier),
+            (pictures,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            verbose=False,
+        )
 
 
 def check_contract(graph: Graph, classifier: Classifier) -> None:

@@ -1,10 +1,12 @@
 """The layouts in which checkpoints name their tensors, and the way from each to timm's."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from build_engines.model import efficientnet_layout
+from build_engines.model import efficientnet_layout, timm_layouts, torchvision_layouts
+from build_engines.model.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,15 +22,45 @@ class Layout:
 
 
 TIMM = "timm's own names"
-_LAYOUTS = (Layout("the names of efficientnet_pytorch", efficientnet_layout.knows, efficientnet_layout.to_timm),)
+_LAYOUTS = (
+    Layout("the names of efficientnet_pytorch", efficientnet_layout.knows, efficientnet_layout.to_timm),
+    Layout("torchvision's ViT", torchvision_layouts.knows_vit, torchvision_layouts.vit_to_timm),
+    Layout("torchvision's Swin", torchvision_layouts.knows_swin, torchvision_layouts.swin_to_timm),
+    Layout("torchvision's ConvNeXt", torchvision_layouts.knows_convnext, torchvision_layouts.convnext_to_timm),
+)
 
 
-def to_timm(tensors: Mapping[str, "Tensor"], model: "nn.Module") -> tuple[dict[str, "Tensor"], str]:
-    """The tensors by the names of `model`, as far as their layout is known, and that layout in words.
+def readings(
+    tensors: Mapping[str, "Tensor"], model: "nn.Module", architecture: Architecture, *, resample: bool
+) -> Iterator[tuple[dict[str, "Tensor"], str]]:
+    """The tensors by the names of `model`, an `architecture`, in each layout that they may have, and that in words.
 
-    Nothing is left out and nothing is made up, so that the caller can demand an exact fit.
+    Nothing is made up, and nothing is left out that would change an answer, so that the caller can demand an exact fit.
+
+    Raises:
+        CheckpointMismatchError: their layout is known, and `model` would take them and answer something else.
     """
     for layout in _LAYOUTS:
         if layout.knows(tensors):
-            return layout.to_timm(tensors, model), layout.words
-    return dict(tensors), TIMM
+            yield layout.to_timm(tensors, model), layout.words
+            return
+    if architecture.head_layers:
+        yield (
+            _linear_head(tensors, model.get_submodule("encoder"), architecture.name, resample),
+            "DINOv2's linear classifier",
+        )
+        return
+    yield dict(tensors), TIMM
+    converted = timm_layouts.converted(tensors, model, architecture.name, resample=resample)
+    if converted is not None:
+        yield converted, f"converted by timm's {type(model).__module__.rpartition('.')[2]}"
+
+
+def _linear_head(
+    tensors: Mapping[str, "Tensor"], encoder: "nn.Module", name: str, resample: bool
+) -> dict[str, "Tensor"]:
+    """The classifiers of DINOv2's hub: a backbone, and a linear layer beside it."""
+    backbone = {key.removeprefix("backbone."): each for key, each in tensors.items() if key.startswith("backbone.")}
+    backbone = timm_layouts.converted(backbone, encoder, name, resample=resample) or backbone
+    rest = {re.sub(r"^linear_head\.", "head.", key): tensors[key] for key in tensors if not key.startswith("backbone.")}
+    return {**{f"encoder.{key}": each for key, each in backbone.items()}, **rest}

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 (torch and timm take seconds to import; `build-engines --help` does not wait for them)
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +38,17 @@ class Given:
         return dataclasses.replace(other, **{name: value for name, value in said if value is not None})
 
 
-def classifier_of(name: str, model: "nn.Module", classes: int, given: Given) -> Classifier:
-    """The model with its preprocessing: timm's configuration, and over it what is `given`.
+def classifier_of(
+    name: str, model: "nn.Module", classes: int, given: Given, said: Mapping[str, Any] | None = None
+) -> Classifier:
+    """The model with its preprocessing: timm's configuration, over it what the checkpoint `said`, and what is `given`.
 
     Raises:
         UnsupportedModelError: it does not take RGB pictures, or takes them in a way that entries cannot express.
     """
     from timm.data.config import resolve_model_data_config
 
-    data: dict[str, Any] = resolve_model_data_config(model)
+    data: dict[str, Any] = {**resolve_model_data_config(model), **(said or {})}
     channels, height, width = data["input_size"]
     if given.image_size is not None:
         height = width = given.image_size
