@@ -18,6 +18,7 @@ from service.api.deps import API, Services, expose_apart
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
+from service.api.playground import playground
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
 from service.keys import Keys
@@ -99,7 +100,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
         "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
     }
-    routers = [classify.router, models.router, ops.router]
+    routers = [classify.router, models.router, ops.router, playground(shown=settings.playground)]
     if settings.metrics_port is None:
         routers.append(ops.metrics_router)
     else:
