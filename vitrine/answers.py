@@ -90,7 +90,7 @@ class Model:
             return None
 
 
-def classification(body: Any, timing: Mapping[str, float]) -> Classification:
+def to_classification(body: Any, timing: Mapping[str, float]) -> Classification:
     """From JSON.
 
     Raises:
@@ -101,7 +101,7 @@ def classification(body: Any, timing: Mapping[str, float]) -> Classification:
     )
 
 
-def explanation(body: Any, timing: Mapping[str, float]) -> Explanation:
+def to_explanation(body: Any, timing: Mapping[str, float]) -> Explanation:
     """From JSON.
 
     Raises:
@@ -126,16 +126,16 @@ def explanation(body: Any, timing: Mapping[str, float]) -> Explanation:
     )
 
 
-def models(body: Any) -> list[Model]:
+def to_models(body: Any) -> list[Model]:
     """From JSON.
 
     Raises:
         KeyError, TypeError, ValueError: it has another shape.
     """
-    return [model(each) for each in body["models"]]
+    return [to_model(each) for each in body["models"]]
 
 
-def model(body: Any) -> Model:
+def to_model(body: Any) -> Model:
     """From JSON.
 
     Raises:

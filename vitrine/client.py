@@ -15,10 +15,19 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from vitrine import answers, exchange
-from vitrine.answers import Classification, Explanation, Model
+from vitrine.answers import Classification, Explanation, Model, to_classification, to_explanation, to_model, to_models
 from vitrine.errors import InvalidAnswer, Unreachable
-from vitrine.exchange import Explaining, Question, Said
+from vitrine.exchange import (
+    Explaining,
+    Question,
+    Said,
+    bearer,
+    checked_seconds,
+    to_classify,
+    to_explain,
+    to_list_models,
+    to_show_model,
+)
 
 Picture = bytes | str | os.PathLike[str] | BinaryIO
 """The bytes of a picture's file, where it is, or the file opened."""
@@ -55,9 +64,9 @@ class AsyncClient:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the gateway's address starts with http:// or https://, not {url!r}")
         self.url = url.rstrip("/")
-        self._headers = exchange.bearer(key)
-        self._timeout = exchange.checked_seconds("timeout", timeout, 1e-3)
-        self._retry_seconds = exchange.checked_seconds("retry_seconds", retry_seconds, 0.0)
+        self._headers = bearer(key)
+        self._timeout = checked_seconds("timeout", timeout, 1e-3)
+        self._retry_seconds = checked_seconds("retry_seconds", retry_seconds, 0.0)
         self._connections = connections
         self._direct = _is_loopback(parts.hostname)
         self._session: aiohttp.ClientSession | None = None
@@ -87,8 +96,8 @@ class AsyncClient:
             InvalidAnswer: another server answers.
             OSError: the picture's file cannot be read.
         """
-        said = await self._ask(exchange.classify(await _content(picture), model, top_k, min_score))
-        return _shaped(lambda: answers.classification(said.json(), said.timing()))
+        said = await self._ask(to_classify(await _content(picture), model, top_k, min_score))
+        return _shaped(lambda: to_classification(said.json(), said.timing()))
 
     async def explain(self, picture: Picture, model: str, how: Explaining = Explaining()) -> Explanation:  # noqa: B008
         """What `model` looked at, as a grid of numbers.
@@ -96,8 +105,8 @@ class AsyncClient:
         Raises:
             Problem, Unreachable, InvalidAnswer, OSError: as `classify`.
         """
-        said = await self._ask(exchange.explain(await _content(picture), model, how))
-        return _shaped(lambda: answers.explanation(said.json(), said.timing()))
+        said = await self._ask(to_explain(await _content(picture), model, how))
+        return _shaped(lambda: to_explanation(said.json(), said.timing()))
 
     async def heat_map(self, picture: Picture, model: str, how: Explaining = Explaining()) -> bytes:  # noqa: B008
         """What `model` looked at, drawn over the picture: the bytes of a PNG.
@@ -105,7 +114,7 @@ class AsyncClient:
         Raises:
             Problem, Unreachable, InvalidAnswer, OSError: as `classify`.
         """
-        said = await self._ask(exchange.explain(await _content(picture), model, how, "image/png"))
+        said = await self._ask(to_explain(await _content(picture), model, how, "image/png"))
         return said.body
 
     async def models(self) -> list[Model]:
@@ -114,8 +123,8 @@ class AsyncClient:
         Raises:
             Problem, Unreachable, InvalidAnswer: as `classify`.
         """
-        said = await self._ask(Question("/v1/models"))
-        return _shaped(lambda: answers.models(said.json()))
+        said = await self._ask(to_list_models())
+        return _shaped(lambda: to_models(said.json()))
 
     async def model(self, name: str) -> Model:
         """One entry that is served, with its labels.
@@ -123,8 +132,8 @@ class AsyncClient:
         Raises:
             Problem, Unreachable, InvalidAnswer: as `classify`.
         """
-        said = await self._ask(exchange.show_model(name))
-        return _shaped(lambda: answers.model(said.json()))
+        said = await self._ask(to_show_model(name))
+        return _shaped(lambda: to_model(said.json()))
 
     async def _ask(self, question: Question) -> Said:
         give_up = time.monotonic() + self._retry_seconds

@@ -90,13 +90,18 @@ class Said:
         raise problem
 
 
-def classify(content: bytes, model: str | None, top_k: int, min_score: float) -> Question:
+def to_classify(content: bytes, model: str | None, top_k: int, min_score: float) -> Question:
     """For the classes of a picture; without a model the gateway's default answers."""
     of = f"/models/{quote(model, safe='')}" if model is not None else ""
     return Question(f"/v1{of}/classify?{urlencode({'top_k': top_k, 'min_score': min_score})}", content)
 
 
-def show_model(name: str) -> Question:
+def to_list_models() -> Question:
+    """For every model."""
+    return Question("/v1/models")
+
+
+def to_show_model(name: str) -> Question:
     """For one model, with its labels."""
     return Question(f"/v1/models/{quote(name, safe='')}")
 
@@ -113,7 +118,7 @@ class Explaining:
     """0 to 1; of the picture only."""
 
 
-def explain(content: bytes, model: str, how: Explaining, accept: str = _JSON) -> Question:
+def to_explain(content: bytes, model: str, how: Explaining, accept: str = _JSON) -> Question:
     """For the heat map of a picture."""
     query = {name: value for name, value in vars(how).items() if value is not None}
     return Question(f"/v1/models/{quote(model, safe='')}/explain?{urlencode(query)}", content, accept)
