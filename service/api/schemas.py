@@ -199,7 +199,7 @@ class RefusedOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """Every model of the repository, by name; `state` says which are served. Companions are part of what they explain."""
+    """Every model of the repository, by name; `state` says which are served. Companions are not listed."""
 
     models: list[Annotated[ModelOut | LoadingOut | RefusedOut, Field(discriminator="state")]]
 
