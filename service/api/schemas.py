@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 from contract.spec import Preprocessing
 from service.catalog import Catalog
 from service.companions import Explanations
-from service.pipeline import Classes
+from service.explanation import Explained
+from service.pipeline import Classes, Prediction
 from service.states import Refused, Served, State
 
 
@@ -19,6 +20,10 @@ class PredictionOut(BaseModel):
     score: float = Field(description="Probability, 0 to 1.", examples=[0.91])
 
 
+def _prediction(found: Prediction) -> PredictionOut:
+    return PredictionOut(label=found.label, index=found.index, score=found.score)
+
+
 class ResultOut(BaseModel):
     """The classes of one picture."""
 
@@ -28,7 +33,7 @@ class ResultOut(BaseModel):
     @classmethod
     def of(cls, classes: Classes) -> "ResultOut":
         """Shape a pipeline's answer to one picture."""
-        predictions = [PredictionOut(label=p.label, index=p.index, score=p.score) for p in classes.predictions]
+        predictions = [_prediction(each) for each in classes.predictions]
         return cls(predictions=predictions, warnings=list(classes.warnings))
 
 
@@ -100,6 +105,29 @@ class ExplanationOut(BaseModel):
     heads: int | None = Field(description="How many `head` can choose from; null where it chooses nothing.")
     predictions: list[PredictionOut] = Field(description="Best first, as classify answers. The first is explained.")
     warnings: list[str] = Field(description="What a reader should know; each starts with a stable code.")
+
+    @classmethod
+    def of(cls, explained: Explained) -> "ExplanationOut":
+        """Shape an explainer's answer."""
+        found, rollout = explained.map, explained.rollout
+        rows, columns = found.values.shape
+        return cls(
+            model=explained.model,
+            version=explained.version,
+            method=explained.method.value,
+            grid=GridOut(
+                rows=rows,
+                columns=columns,
+                values=found.scaled.tolist(),
+                minimum=float(found.values.min()),
+                maximum=float(found.values.max()),
+            ),
+            geometry=GeometryOut(width=found.size[0], height=found.size[1], box=found.box),
+            layers=rollout.layers if rollout else None,
+            heads=rollout.heads if rollout else None,
+            predictions=[_prediction(each) for each in explained.predictions],
+            warnings=list(explained.warnings),
+        )
 
 
 class ExplainOut(BaseModel):
