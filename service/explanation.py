@@ -242,13 +242,10 @@ def _dims(rollout: Shape, output: str) -> tuple[int, ...]:
 
 def _chosen(maps: Values, wanted: Wanted) -> Values:
     """The one map of a companion's output that is wanted, `[rows, columns]`."""
-    index = list(Fusion).index(wanted.fusion) if wanted.layer is None else wanted.layer
-    chosen: Values = maps[index]
     if wanted.layer is None:
-        return chosen
+        return np.asarray(maps[list(Fusion).index(wanted.fusion)])
+    heads = maps[wanted.layer]
     if wanted.head is not None:
-        chosen = chosen[wanted.head]
-        return chosen
-    fuse = {Fusion.MEAN: np.ndarray.mean, Fusion.MAX: np.ndarray.max, Fusion.MIN: np.ndarray.min}[wanted.fusion]
-    chosen = fuse(chosen, axis=0)
-    return chosen
+        return np.asarray(heads[wanted.head])
+    fused = {Fusion.MEAN: heads.mean(0), Fusion.MAX: heads.max(0), Fusion.MIN: heads.min(0)}
+    return np.asarray(fused[wanted.fusion])

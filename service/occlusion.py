@@ -34,7 +34,7 @@ def patches(height: int, width: int) -> list[tuple[slice, slice]]:
 
 
 def hidden(pixels: _Pixels, batch: int) -> Iterator[_Pixels]:
-    """Copies of an input `[height, width, 3]`, each with one patch grey: `[up to batch, height, width, 3]` at a time."""
+    """Copies of an input `[height, width, 3]`, each with one patch grey, `batch` of them or fewer at a time."""
     places = patches(*pixels.shape[:2])
     for start in range(0, len(places), batch):
         some = places[start : start + batch]

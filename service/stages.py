@@ -8,7 +8,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import Tracer
 
 STAGES = ("receive", "wait", "decode", "resize", "triton", "render")
-"""The timed parts of a request, in order; `wait` is for a thread that decodes, `render` draws the map of an explanation.
+"""The timed parts of a request, in order; `wait` is for a thread that decodes, `render` draws an explanation's map.
 They do not overlap."""
 
 
