@@ -30,7 +30,7 @@ from rich.progress import track
 from benchmarks.http import Connection
 from contract.config import read_config
 from contract.pixels import to_pixels
-from contract.spec import Entry
+from contract.spec import Entry, Fusion
 from service.occlusion import GREY
 from service.triton import TritonBackend
 
@@ -137,11 +137,12 @@ async def measure(options: argparse.Namespace) -> None:
     entry = read_config(await triton.config(model["name"], model["version"]))
     assert entry is not None  # noqa: S101 (the gateway serves it)
     print(f"{model['name']} version {model['version']}, {100 * options.share:.0f} % of the patches hidden")
-    queries = [
-        f"rollout&fusion={fusion}" for fusion in ("mean", "min", "max") if "rollout" in model["explain"]["methods"]
+    queries = options.query or [
+        *(f"rollout&fusion={fusion.value}" for fusion in Fusion if "rollout" in model["explain"]["methods"]),
+        "occlusion",
     ]
     async with Connection(options.url) as gateway:
-        for query in (*queries, "occlusion"):
+        for query in queries:
             subject = Subject(entry, model["version"], triton, options.share, seed=1)
             count = options.occlusion_pictures if query == "occlusion" else options.pictures
             chosen = [each for each, _ in zip(pictures(options.data, options.under), range(count), strict=False)]
@@ -151,7 +152,7 @@ async def measure(options: argparse.Namespace) -> None:
                 if reply.status != 200:
                     sys.exit(f"the gateway answered {reply.status}: {reply.body.decode()}")
                 found.append(await subject.masked(content, np.array(reply.json()["grid"]["values"])))
-            print(table(query.replace("&", ", "), found), flush=True)
+            print(table(query.replace("&", ", ").replace("=", " "), found), flush=True)
     await triton.close()
 
 
@@ -167,6 +168,9 @@ def main() -> None:
     parser.add_argument("--model", default="cifar10_vit", help="default: %(default)s")
     parser.add_argument("--pictures", type=int, default=500, help="for the rollout; default: %(default)s")
     parser.add_argument("--occlusion-pictures", type=int, default=200, help="for occlusion; default: %(default)s")
+    parser.add_argument(
+        "--query", action="append", help='a method and its choices, such as "rollout&layer=0"; repeatable; default: all'
+    )
     parser.add_argument("--share", type=float, default=0.3, help="of the patches hidden; default: %(default)s")
     asyncio.run(measure(parser.parse_args()))
 

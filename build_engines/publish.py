@@ -82,7 +82,7 @@ def publish_companion(steps: Steps) -> Explained | None:
     Raises:
         RepositoryError: it cannot be published, or a running Triton does not load it; then it is withdrawn.
     """
-    plan, facts = steps.plan, steps.exported.facts
+    plan = steps.plan
     if steps.companion is None:
         return None
     companion, inputs = load_companion(steps.companion.folder), _companion_inputs(steps)
@@ -90,6 +90,7 @@ def publish_companion(steps: Steps) -> Explained | None:
     unchanged = _unchanged(plan.repository / plan.companion_name, inputs)
     if unchanged is not None:
         return Explained(plan.companion_name, Published(unchanged, unchanged=True), shape.view)
+    facts = steps.exported.facts
     entry = Entry(
         name=plan.companion_name,
         preprocessing=facts.preprocessing,

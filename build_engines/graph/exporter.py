@@ -96,8 +96,8 @@ def check_contract(graph: Graph, size: Preprocessing, outputs: Mapping[str, Sequ
     if users != ["Cast"]:
         raise ExportError(f"only one Cast may read {INPUT!r}; {', '.join(users)} do")
     wanted: list[tuple[str, int, list[str | int]]] = [
-        (INPUT, onnx.TensorProto.UINT8, ["batch", size.height, size.width, 3]),
-        *((name, onnx.TensorProto.FLOAT, ["batch", *dims]) for name, dims in outputs.items()),
+        (INPUT, int(onnx.TensorProto.UINT8), ["batch", size.height, size.width, 3]),
+        *((name, int(onnx.TensorProto.FLOAT), ["batch", *dims]) for name, dims in outputs.items()),
     ]
     found = [_signature(tensor) for tensor in (*proto.graph.input, *proto.graph.output)]
     if found != wanted:

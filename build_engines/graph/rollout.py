@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 """Of a share of the attention."""
+DISCARD_TOLERANCE = 1e-3
+"""The same where some is left out: rounding decides of what is just as weak whether it is."""
 
 
 def export_rollout(source: Attentive, discard: float, folder: Path) -> Graph:
@@ -71,8 +73,8 @@ def rollout_module(source: Attentive, discard: float) -> "nn.Module":
 
         def _read(self, matrices: "torch.Tensor") -> "torch.Tensor":
             """`[..., tokens, tokens]` to how much of each patch the head reads, `[..., rows, columns]`."""
-            patches = (self.readout @ matrices)[..., -source.rows * source.columns :]
-            return patches.unflatten(-1, (source.rows, source.columns))
+            patches: torch.Tensor = (self.readout @ matrices)[..., -source.rows * source.columns :]
+            return patches.reshape(*patches.shape[:-1], source.rows, source.columns)
 
     return Rollout().eval()
 
@@ -106,9 +108,10 @@ def measure_rollout(
             furthest = max(furthest, *(float(np.abs(a - b).max()) for a, b in zip(maps, wanted, strict=True)))
     except InvalidOutputError as error:
         raise ParityError(str(error)) from error
-    if not furthest <= TOLERANCE:
+    allowed = DISCARD_TOLERANCE if discard else TOLERANCE
+    if not furthest <= allowed:
         raise ParityError(
-            f"the rollout of the graph differs from torch's by up to {furthest:.1e} (allowed {TOLERANCE:.0e}). The "
+            f"the rollout of the graph differs from torch's by up to {furthest:.1e} (allowed {allowed:.0e}). The "
             "exporter or ONNX Runtime is wrong: try other versions of them"
         )
     return compare_answers(pairs), furthest

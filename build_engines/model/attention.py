@@ -31,11 +31,11 @@ def attentive(name: str, classifier: Classifier) -> Attentive:
             f"it is a {type(model).__name__}, and rollout follows timm's VisionTransformer (ViT, DeiT), in which each "
             "layer's attention is between the same tokens from the patches to the answer",
         )
+    rows, columns = (int(edge) for edge in model.patch_embed.grid_size)
+    readout = _readout(name, model, rows * columns)
     kinds = {type(module) for module in model.modules() if hasattr(module, "fused_attn")} - set(_plain_attention())
     if kinds:
         raise _undefined(name, f"its attention is of another kind ({', '.join(kind.__name__ for kind in kinds)})")
-    rows, columns = (int(edge) for edge in model.patch_embed.grid_size)
-    readout = _readout(name, model, rows * columns)
     watched = _watched(model)
     heads = _heads(name, watched, classifier, len(readout), len(model.blocks))
     return Attentive(
