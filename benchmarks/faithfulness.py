@@ -29,7 +29,7 @@ from rich.progress import track
 
 from benchmarks.http import Connection
 from contract.config import read_config
-from contract.pixels import to_pixels
+from contract.pixels import draft, to_pixels
 from contract.spec import Entry, Fusion
 from service.occlusion import GREY
 from service.triton import TritonBackend
@@ -62,7 +62,8 @@ class Subject:
 
     async def masked(self, content: bytes, values: Values) -> Masked:
         """How probable the class of the whole picture stays under each mask; `values` are `[rows, columns]`."""
-        pixels = to_pixels(Image.open(BytesIO(content)), self.entry.preprocessing)
+        picture = Image.open(BytesIO(content))
+        pixels = to_pixels(picture, self.entry.preprocessing, draft(picture, self.entry.preprocessing))
         rows, columns = values.shape
         down, across = np.mgrid[:rows, :columns]
         middle = -np.hypot((down + 0.5) / rows - 0.5, (across + 0.5) / columns - 0.5)

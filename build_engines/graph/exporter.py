@@ -75,7 +75,7 @@ def export_module(
     return describe(path)
 
 
-def check_contract(graph: Graph, size: Preprocessing, outputs: Mapping[str, Sequence[int]]) -> None:
+def check_contract(graph: Graph, size: Preprocessing, outputs: Mapping[str, Sequence[int | str]]) -> None:
     """Demand a valid ONNX file whose tensors are those of the contract: one input of this size, and these outputs.
 
     Raises:
