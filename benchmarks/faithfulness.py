@@ -32,7 +32,7 @@ from contract.config import read_config
 from contract.pixels import draft, to_pixels
 from contract.spec import Entry, Fusion
 from service.occlusion import GREY
-from service.triton import TritonBackend
+from service.triton import InferenceBackend, TritonBackend
 
 Values = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -56,7 +56,7 @@ class Masked:
 class Subject:
     """A served model and its pictures."""
 
-    def __init__(self, entry: Entry, version: str, triton: TritonBackend, share: float, seed: int) -> None:
+    def __init__(self, entry: Entry, version: str, triton: InferenceBackend, share: float, seed: int) -> None:
         self.entry, self._version, self._triton, self._share = entry, version, triton, share
         self._random = np.random.default_rng(seed)
 
@@ -107,6 +107,14 @@ def table(title: str, found: list[Masked]) -> str:
     return "\n".join((*lines, f"  {verdict}: the most important patches against random ones"))
 
 
+def border(maps: Values) -> str:
+    """How much of maps `[pictures, rows, columns]` lies on the outermost patches, where few pictures show anything."""
+    outer = np.ones(maps.shape[1:], dtype=bool)
+    outer[1:-1, 1:-1] = False
+    shares = np.abs(maps[:, outer]).sum(axis=1) / np.abs(maps).sum(axis=(1, 2))
+    return f"  border: {100 * outer.mean():.0f} % of the patches, {100 * shares.mean():.0f} % of the map"
+
+
 def mean_and_error(differences: Values) -> tuple[float, float]:
     """The mean of paired differences, and half of its 95 % interval."""
     return float(differences.mean()), float(1.96 * differences.std(ddof=1) / len(differences) ** 0.5)
@@ -147,13 +155,17 @@ async def measure(options: argparse.Namespace) -> None:
             subject = Subject(entry, model["version"], triton, options.share, seed=1)
             count = options.occlusion_pictures if query == "occlusion" else options.pictures
             chosen = [each for each, _ in zip(pictures(options.data, options.under), range(count), strict=False)]
-            found = []
+            found, maps = [], []
             for _, content in track(chosen, description=query):
                 reply = await gateway.post(f"/v1/models/{options.model}/explain?method={query}", content)
                 if reply.status != 200:
                     sys.exit(f"the gateway answered {reply.status}: {reply.body.decode()}")
-                found.append(await subject.masked(content, np.array(reply.json()["grid"]["values"])))
+                grid = reply.json()["grid"]
+                values = np.array(grid["values"])
+                found.append(await subject.masked(content, values))
+                maps.append(grid["minimum"] + values * (grid["maximum"] - grid["minimum"]))
             print(table(query.replace("&", ", ").replace("=", " "), found), flush=True)
+            print(border(np.stack(maps)), flush=True)
     await triton.close()
 
 
