@@ -31,6 +31,7 @@ from benchmarks.http import Connection
 from contract.config import read_config
 from contract.pixels import draft, to_pixels
 from contract.spec import Entry, Fusion
+from service.explanation import CLASS_DIFFERS
 from service.occlusion import GREY
 from service.triton import InferenceBackend, TritonBackend
 
@@ -155,17 +156,19 @@ async def measure(options: argparse.Namespace) -> None:
             subject = Subject(entry, model["version"], triton, options.share, seed=1)
             count = options.occlusion_pictures if query == "occlusion" else options.pictures
             chosen = [each for each, _ in zip(pictures(options.data, options.under), range(count), strict=False)]
-            found, maps = [], []
+            found, maps, differ = [], [], 0
             for _, content in track(chosen, description=query):
                 reply = await gateway.post(f"/v1/models/{options.model}/explain?method={query}", content)
                 if reply.status != 200:
                     sys.exit(f"the gateway answered {reply.status}: {reply.body.decode()}")
-                grid = reply.json()["grid"]
+                grid, warnings = reply.json()["grid"], reply.json()["warnings"]
+                differ += any(warning.startswith(CLASS_DIFFERS.partition(":")[0]) for warning in warnings)
                 values = np.array(grid["values"])
                 found.append(await subject.masked(content, values))
                 maps.append(grid["minimum"] + values * (grid["maximum"] - grid["minimum"]))
             print(table(query.replace("&", ", ").replace("=", " "), found), flush=True)
-            print(border(np.stack(maps)), flush=True)
+            print(border(np.stack(maps)))
+            print(f"  the companion answers another class: {differ} pictures", flush=True)
     await triton.close()
 
 
