@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from build_engines.judge import Gate
 from build_engines.machine import Machine
 from build_engines.pictures import PictureWords
-from build_engines.results import Result
+from build_engines.results import Explained, Result
 from build_engines.values import Compiler, Precision
 
 SCHEMA: Literal[2] = 2
@@ -32,6 +32,8 @@ class Report:
     calibration: PictureWords | None
     evaluation: PictureWords | None
     variants: tuple[Result, ...]
+    explained: Explained | None = None
+    """The companion, where there is one. The reports beside the versions were written before it, and do not say it."""
     schema: Literal[2] = SCHEMA
 
 

@@ -28,22 +28,17 @@ LAYERS = [
     ["service.connection"],
     ["service.http11"],
     ["service.refusal", "service.framing"],
-    [
-        "service.api.classify",
-        "service.api.models",
-        "service.api.ops",
-        "service.api.middleware",
-        "service.api.head",
-        "service.api.playground",
-    ],
+    ["service.api.classify", "service.api.explain", "service.api.models", "service.api.ops"],
+    ["service.api.receiving", "service.api.playground", "service.api.middleware", "service.api.head"],
     ["service.api.errors", "service.api.body"],
     ["service.api.schemas", "service.api.deps", "service.api.incoming"],
+    ["service.explanation"],
     ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
-    ["service.survey", "service.images", "service.memory", "service.threads"],
+    ["service.survey", "service.images", "service.memory", "service.threads", "service.companions"],
     ["service.triton", "service.structure", "service.avif", "service.metadata", "service.deadline"],
     ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
-    ["service.settings", "service.stages"],
+    ["service.settings", "service.stages", "service.occlusion", "service.rendering"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""
 
