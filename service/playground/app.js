@@ -10,7 +10,10 @@ const panels = [0, 1].map(() => new Panel({ changed: refresh, again: () => retry
 
 // Models
 
+let later;
+
 async function loadModels() {
+  clearTimeout(later);
   try {
     state.models = await models();
     showProblem(by("models-problem"), null);
@@ -21,6 +24,8 @@ async function loadModels() {
       by("models-problem").append(element("button", { type: "button", textContent: "Enter a key", onclick: askForKey }));
     }
   }
+  const waits = !state.models.length || state.models.some((model) => model.state === "loading");
+  if (waits && by("models-problem").querySelector("button") === null) later = setTimeout(loadModels, 2000);
   const names = served().map((model) => model.name);
   if (!names.includes(state.chosen[0])) state.chosen[0] = names[0] ?? "";
   if (!names.includes(state.chosen[1])) state.chosen[1] = "";

@@ -4,7 +4,7 @@ import { address, classifyPath, key } from "./api.js";
 import { draw, legend, strongest } from "./heatmap.js";
 
 const NAMES = { rollout: "attention rollout", occlusion: "occlusion, slower" };
-const STAGES = ["receive", "wait", "decode", "resize", "triton", "colour"];
+const STAGES = ["receive", "wait", "decode", "resize", "triton"];
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
@@ -173,7 +173,8 @@ const mayPass = ({ status }) => status < 400 || status >= 500 || [401, 408, 429]
 const numbered = (count) => Array.from({ length: count ?? 0 }, (_, index) => [String(index), String(index + 1)]);
 
 export function fill(select, options, value) {
-  select.replaceChildren(...options.map(([name, text]) => new Option(text, name)));
+  const same = JSON.stringify(options) === JSON.stringify([...select.options].map((option) => [option.value, option.text]));
+  if (!same) select.replaceChildren(...options.map(([name, text]) => new Option(text, name)));
   select.value = value;
 }
 
