@@ -236,6 +236,10 @@ function askForKey() {
 }
 
 by("key-button").addEventListener("click", askForKey);
+// Buttons of their own: Enter means the one that submits.
+for (const button of by("key-dialog").querySelectorAll("button[type=button]")) {
+  button.addEventListener("click", () => by("key-dialog").close(button.value));
+}
 by("key-dialog").addEventListener("close", () => {
   const { returnValue } = by("key-dialog");
   if (returnValue === "cancel" || !returnValue) return;
