@@ -97,12 +97,17 @@ def test_the_slider_layers_heads_and_methods_change_the_map(visit: Visiting, url
     page.locator("#opacity").fill("25")
     assert canvas.evaluate("e => getComputedStyle(e).opacity") == "0.25"
 
-    def asked_with(query: str, select: str, option: str) -> bytes:
+    def asked_with(query: str, select: str, option: str) -> str:
+        """The grid that is drawn once `option` is chosen."""
+        before = canvas.evaluate("canvas => JSON.stringify(canvas.drawn.grid)")
         with page.expect_response(lambda answer: "/explain?" in answer.url) as got:
-            page.select_option(f".panel {select}", option)
+            page.select_option(f".panel {select}", value=option)
         assert got.value.url.endswith(f"/explain?{query}")
         assert got.value.status == 200
-        return bytes(canvas.screenshot())
+        page.wait_for_function(
+            "before => JSON.stringify(document.querySelector('canvas.map').drawn.grid) !== before", arg=before
+        )
+        return str(canvas.evaluate("canvas => JSON.stringify(canvas.drawn.grid)"))
 
     expect(page.locator(".panel .layer option")).to_have_count(1 + 4)
     maps = {
