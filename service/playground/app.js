@@ -40,7 +40,7 @@ function showModels(names) {
   const options = names.map((name) => [name, name]);
   fill(by("model-a"), options.length ? options : [["", "none is served"]], state.chosen[0]);
   fill(by("model-b"), [["", "nothing"], ...options.filter(([name]) => name !== state.chosen[0])], state.chosen[1]);
-  by("model-b").disabled = names.length < 2;
+  by("model-b").parentElement.hidden = names.length < 2;
   by("facts-a").textContent = facts(modelOf(state.chosen[0]));
   by("facts-b").textContent = facts(modelOf(state.chosen[1]));
   const rest = state.models.filter((model) => model.state !== "served" || model.refused);

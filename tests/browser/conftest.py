@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from embedded.supervisor import Options
 from service.keys import digest_of
@@ -109,7 +109,9 @@ def visit(browser: Browser) -> Iterator[Visiting]:
 def _visits(browser: Browser) -> Iterator[Visiting]:
     visits: list[tuple[Visit, tuple[int, ...]]] = []
 
-    def visiting(url: str, expected: tuple[int, ...] = (), **context: Any) -> Visit:
+    def visiting(
+        url: str, expected: tuple[int, ...] = (), route: Callable[[Route], None] | None = None, **context: Any
+    ) -> Visit:
         page = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **context}).new_page()
         page.set_default_timeout(30_000)
         seen = Visit(page)
@@ -119,6 +121,8 @@ def _visits(browser: Browser) -> Iterator[Visiting]:
         inside = (f"{origin}/", f"blob:{origin}/")
         page.on("request", lambda request: request.url.startswith(inside) or seen.elsewhere.append(request.url))
         visits.append((seen, expected))
+        if route is not None:
+            page.route("**/*", route)
         page.goto(url)
         return seen
 

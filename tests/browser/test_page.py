@@ -99,14 +99,13 @@ def test_the_slider_layers_heads_and_methods_change_the_map(visit: Visiting, url
 
     def asked_with(query: str, select: str, option: str) -> str:
         """The grid that is drawn once `option` is chosen."""
-        before = canvas.evaluate("canvas => JSON.stringify(canvas.drawn.grid)")
+        before = canvas.evaluate("canvas => canvas.drawn")
         with page.expect_response(lambda answer: "/explain?" in answer.url) as got:
             page.select_option(f".panel {select}", value=option)
         assert got.value.url.endswith(f"/explain?{query}")
         assert got.value.status == 200
-        page.wait_for_function(
-            "before => JSON.stringify(document.querySelector('canvas.map').drawn.grid) !== before", arg=before
-        )
+        expect(canvas).to_be_visible()
+        expect(canvas).not_to_have_js_property("drawn", before)
         return str(canvas.evaluate("canvas => JSON.stringify(canvas.drawn.grid)"))
 
     expect(page.locator(".panel .layer option")).to_have_count(1 + 4)
@@ -239,18 +238,15 @@ def test_without_a_clipboard_the_command_is_selected(visit: Visiting, url: str) 
 
 
 def test_it_works_behind_a_root_path(visit: Visiting, url: str) -> None:
-    seen = visit(f"{url}/")
-
     def strip(route: Route) -> None:
         assert "/below/" in route.request.url, "a request left the root path"
         route.fulfill(response=route.fetch(url=route.request.url.replace("/below/", "/")))
 
-    seen.page.route("**/*", strip)
-    seen.page.goto(f"{url}/below/")
-    choose(seen.page, CAT)
-    assert top(seen.page) == "cat"
-    heat_map(seen.page)
-    assert seen.page.locator("nav a").evaluate("link => link.href") == f"{url}/below/docs"
+    page = visit(f"{url}/below/", route=strip).page
+    choose(page, CAT)
+    assert top(page) == "cat"
+    heat_map(page)
+    assert page.locator("nav a").evaluate("link => link.href") == f"{url}/below/docs"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
