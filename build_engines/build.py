@@ -8,7 +8,7 @@ from build_engines.errors import CompileError, InvalidOutputError, PrecisionErro
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.plan import Plan
-from build_engines.publish import inputs_of, let_load, publish_variant
+from build_engines.publish import inputs_of, let_load, publish_companion, publish_variant
 from build_engines.report import Report, write
 from build_engines.repository import check_ours, newest_inputs, workspace
 from build_engines.results import Decision, Outcome, Published, Result, decide
@@ -29,9 +29,10 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
             variant that was published before the failure stays.
     """
     with workspace(plan.repository):  # Refuses early a repository that could not be published into.
-        for precision in plan.precisions:
-            check_ours(plan.repository, plan.entry_name(precision))
+        for name in plan.entry_names:
+            check_ours(plan.repository, name)
     steps = Steps(plan, progress, reached)
+    _ = steps.companion and steps.companion.folder  # Not every model can be explained: say so before all else.
     variants: dict[Precision, Variant] = {}
     results: dict[Precision, Result] = {}
     for precision, baseline in _in_order(plan, results):
@@ -40,7 +41,7 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
     for precision, result in results.items():
         if result.outcome is Outcome.PASSED:
             results[precision] = _publish(steps, variants[precision], result, results)
-    report = _report(steps, results)
+    report = replace(_report(steps, results), explained=publish_companion(steps))
     write(report, plan.reports / plan.base_name)
     steps.runner.cache.shrink()
     return report

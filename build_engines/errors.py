@@ -6,6 +6,7 @@ BuildError
 │   ├── RegistrationError            module_not_importable
 │   ├── UnknownModelError            unknown_model
 │   ├── UnsupportedModelError        unsupported_model
+│   ├── RolloutUndefinedError        rollout_undefined
 │   ├── WeightsUnavailableError      weights_unavailable
 │   ├── CheckpointUnreadableError    checkpoint_unreadable
 │   ├── CheckpointUnsafeError        checkpoint_unsafe
@@ -61,6 +62,10 @@ class UnknownModelError(SourceError, code="unknown_model"):
 
 class UnsupportedModelError(SourceError, code="unsupported_model"):
     """timm knows the model, but it is not a classifier of RGB pictures."""
+
+
+class RolloutUndefinedError(SourceError, code="rollout_undefined"):
+    """An explanation is asked for, and attention rollout has no meaning for the model's architecture."""
 
 
 class WeightsUnavailableError(SourceError, code="weights_unavailable"):

@@ -53,7 +53,7 @@ def _how(each: "Field[Any]", option: Option) -> dict[str, Any]:
         return {"help": help_of(each.name), "action": "store_false" if each.default else "store_true"}
     told: dict[str, Any] = {
         "help": help_of(each.name) + _default(each),
-        "metavar": option.metavar or ("N" if kind is int else None),
+        "metavar": option.metavar or ("N" if kind in (int, float) else None),
     }
     if values := values_of(kind):
         return {**told, "choices": values}
@@ -73,7 +73,7 @@ def _default(each: "Field[Any]") -> str:
         default = ",".join(one.value for one in default)
     if isinstance(default, Enum):
         default = default.value
-    return f" (default: {default})" if isinstance(default, str | int | Path) and default != "" else ""
+    return f" (default: {default})" if isinstance(default, str | int | float | Path) and default != "" else ""
 
 
 def _precisions(text: str) -> tuple[Precision, ...]:

@@ -24,23 +24,9 @@ MAX_NAME = 128
 NOTE_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 RESERVED = frozenset(
     (
-        *("calibration", "compiler", "date", "engine", "gate", "inputs", "kept", "labels", "layout"),
-        *(
-            "measured",
-            "onnx_sha256",
-            "opset",
-            "parameters",
-            "parity",
-            "pictures",
-            "precision",
-            "runtime",
-            "timm_deprecated",
-            "timm_name",
-            "timm_tag",
-            "versions",
-            "weights",
-        ),
-        *("weights_sha256", "weights_stored"),
+        *("calibration", "compiler", "date", "engine", "explains", "gate", "inputs", "kept", "labels", "layout"),
+        *("measured", "onnx_sha256", "opset", "parameters", "parity", "pictures", "precision", "runtime"),
+        *("timm_deprecated", "timm_name", "timm_tag", "versions", "weights", "weights_sha256", "weights_stored"),
     )
 )
 """First words of the provenance keys that the builder itself writes."""
@@ -137,6 +123,11 @@ class Plan:
     """how long Triton waits for a batch to fill (default: 0 on a CPU, 10000 for engines)"""
     workspace_mib: int = 4096
     """scratch memory that an engine may use"""
+    explain: bool = False
+    """publish a second entry beside, NAME_explain, whose graph also says which patches the answer comes from: attention
+    rollout, of ViT and DeiT"""
+    explain_discard: float = 0.0
+    """share of each layer's weakest attention that the rollout leaves out, 0 to below 1"""
     load: Annotated[str, Option("HOST:PORT", shared=True)] = ""
     """a running Triton's gRPC service: it loads each new version, which is compared before the old one goes, and
     withdrawn if its answers differ"""
@@ -174,7 +165,7 @@ class Plan:
                 f"{' and '.join(lower)} must see real pictures: --calibration takes a folder or a zip with 500 or "
                 "more, like those that will be classified"
             )
-        if long := [name for name in map(self.entry_name, self.precisions) if len(name) > MAX_NAME]:
+        if long := [name for name in self.entry_names if len(name) > MAX_NAME]:
             raise PlanError(
                 f"the entry's name {long[0]} has {len(long[0])} characters, at most {MAX_NAME} are allowed; give a "
                 "shorter --name"
@@ -206,6 +197,10 @@ class Plan:
                 raise PlanError(f"--{option} must be at least 1, is {value}")
         if opt is not None and opt > self.max_batch_size:
             raise PlanError(f"--opt-batch-size {opt} is larger than --max-batch-size {self.max_batch_size}")
+        if not 0 <= self.explain_discard < 1:
+            raise PlanError(f"--explain-discard must be 0 to below 1, is {self.explain_discard}")
+        if self.explain_discard and not self.explain:
+            raise PlanError("--explain-discard says what --explain leaves out; give both")
         if self.max_queue_delay_us is not None and self.max_queue_delay_us < 0:
             raise PlanError(f"--max-queue-delay-us must be at least 0, is {self.max_queue_delay_us}")
 
@@ -246,6 +241,17 @@ class Plan:
     def entry_name(self, precision: Precision) -> str:
         """The name of the entry of one precision."""
         return self.base_name if precision is Precision.FP32 else f"{self.base_name}_{precision.value}"
+
+    @property
+    def companion_name(self) -> str:
+        """The name of the entry that explains the others."""
+        return f"{self.base_name}_explain"
+
+    @property
+    def entry_names(self) -> tuple[str, ...]:
+        """The names of all entries that are built."""
+        names = tuple(map(self.entry_name, self.precisions))
+        return (*names, self.companion_name) if self.explain else names
 
 
 def help_of(name: str) -> str:

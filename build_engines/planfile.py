@@ -140,8 +140,7 @@ def plan_keys() -> Iterator[tuple[str, str, str, str]]:
 def _each_once(path: Path, plans: list[Plan]) -> None:
     seen: dict[tuple[Path, str], int] = {}
     for number, plan in enumerate(plans, start=1):
-        for precision in plan.precisions:
-            name = plan.entry_name(precision)
+        for name in plan.entry_names:
             first = seen.setdefault((plan.repository, name), number)
             if first != number:
                 raise PlanError(

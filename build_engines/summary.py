@@ -26,6 +26,10 @@ def summary(plan: Plan, report: Report, seconds: float) -> str:
         lines += [f"      {failure}" for failure in failures]
         if variant.published and variant.published.warning:
             lines.append(f"      {variant.published.warning}")
+    if report.explained:
+        lines.append(f"  {report.explained.entry:<32} {report.explained.words}")
+        if report.explained.published.warning:
+            lines.append(f"      {report.explained.published.warning}")
     if plan.compiler is Compiler.RTX:
         lines.append("Triton has no backend for TensorRT for RTX; its engines are for programs that call it.")
     elif any(variant.published for variant in report.variants):
@@ -57,6 +61,8 @@ def description(found: Description) -> Iterator[str]:
         size = entry.preprocessing
         yield f"  input     uint8 [batch, {size.height}, {size.width}, 3], batches up to {entry.max_batch_size}"
         yield f"  pictures  {size.crop_mode.value}, {size.interpolation.value}, crop_pct {size.crop_pct}"
+        if rollout := entry.explains:
+            yield f"  explains  {', '.join(rollout.entries)}: {rollout.layers} layers, {rollout.heads} heads"
         yield f"  classes   {entry.classes}: {', '.join(entry.labels[:5])}{', ...' if entry.classes > 5 else ''}"
     for each in shown.versions:
         served = ", served" if each.served else ""

@@ -86,6 +86,18 @@ def to_pixels(picture: Image.Image, preprocessing: Preprocessing, extent: Size |
     return np.asarray(cut)
 
 
+def seen_box(size: Size, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Where the model's input lies on the upright picture: left, top, right and bottom edge, in the picture's pixels.
+
+    It reaches outside the picture where the input has a frame around it.
+    """
+    (wide, high), (across, down) = size, resized(size, preprocessing)
+    left, _, paste_left = _window(across, preprocessing.width)
+    top, _, paste_top = _window(down, preprocessing.height)
+    columns, rows = (left - paste_left) * wide / across, (top - paste_top) * high / down
+    return columns, rows, columns + preprocessing.width * wide / across, rows + preprocessing.height * high / down
+
+
 def draft(picture: Image.Image, preprocessing: Preprocessing, spare: float = SPARE) -> Size | None:
     """Have a JPEG that is not decoded yet decoded at 1/2, 1/4 or 1/8 of its size, as far as it stays large enough.
 

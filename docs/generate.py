@@ -36,7 +36,12 @@ def pages() -> dict[Path, str]:
         "## Metrics of the gateway\n\nTriton's own are documented by NVIDIA; they start with `nv_`.\n",
         table(("metric", "type", "labels", "meaning"), metrics()),
         "## build-engines\n",
-        *(f"```text\n$ build-engines {arguments}\n{build_engines_help(arguments)}```\n" for arguments in COMMANDS),
+        *(
+            f"```text\n$ build-engines {arguments}\n{help_of('build_engines.cli', arguments)}```\n"
+            for arguments in COMMANDS
+        ),
+        "## vitrine\n\nThe client's command ([client.md](client.md)).\n",
+        *(f"```text\n$ vitrine {arguments}\n{help_of('vitrine', arguments)}```\n" for arguments in CLIENT_COMMANDS),
         "## Keys of a file of plans\n\nFor `build-engines apply`. Under `[defaults]` they hold for every model.\n",
         table(("key", "takes", "default", "meaning"), plan_keys()),
         "## Rooms of the builder\n\nThe folders and modules of `build_engines/`, and what each imports.\n",
@@ -48,6 +53,7 @@ def pages() -> dict[Path, str]:
     }
 
 
+CLIENT_COMMANDS = ("--help", "classify --help", "explain --help", "models --help", "evaluate --help")
 COMMANDS = ("--help", "build --help", "apply --help", "rollback --help", "prune --help")
 
 
@@ -88,9 +94,9 @@ def metrics() -> Iterator[tuple[str, ...]]:
         yield f"`{name}`", metric.type, named or "none", metric.documentation
 
 
-def build_engines_help(arguments: str) -> str:
-    """What the builder prints, at a fixed width."""
-    command = [sys.executable, "-m", "build_engines.cli", *arguments.split()]
+def help_of(module: str, arguments: str) -> str:
+    """What a command prints, at a fixed width."""
+    command = [sys.executable, "-m", module, *arguments.split()]
     environment = {"COLUMNS": "100", "PATH": ""}
     run = subprocess.run(  # noqa: S603  our own program, our own words
         command, capture_output=True, text=True, check=True, env=environment, cwd=FOLDER.parent

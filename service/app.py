@@ -13,13 +13,15 @@ from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
-from service.api import classify, models, ops
+from service.api import classify, explain, models, ops
 from service.api.deps import API, Services, expose_apart
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
+from service.api.playground import playground
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
+from service.explanation import Explainer
 from service.keys import Keys
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
@@ -55,13 +57,16 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         triton = backend or TritonBackend(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
-            preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
+            decoding, admission = DecodingMemory(memory.decoding), Admission(settings.max_in_flight)
+            preparation = Preparation(threads, decoding, settings.max_image_pixels)
+            pipeline = Pipeline(triton, catalog, preparation, metrics)
             app.state.services = Services(
-                pipeline=Pipeline(triton, catalog, preparation, metrics),
+                pipeline=pipeline,
+                explainer=Explainer(pipeline, triton, catalog, preparation, admission, decoding, threads),
                 catalog=catalog,
                 collector=CatalogCollector(catalog),
                 metrics=metrics,
-                admission=Admission(settings.max_in_flight),
+                admission=admission,
                 read_seconds=settings.read_timeout_seconds,
                 deadline_seconds=settings.deadline_seconds,
                 max_batch_pictures=settings.max_batch_pictures,
@@ -99,7 +104,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
         "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
     }
-    routers = [classify.router, models.router, ops.router]
+    page = playground(shown=settings.playground)
+    routers = [classify.router, explain.router, models.router, ops.router, page]
     if settings.metrics_port is None:
         routers.append(ops.metrics_router)
     else:

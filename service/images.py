@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 
 from contract.colours import is_transparent
+from contract.orientation import Upright
 from contract.pixels import Size, draft, resizing_bytes, to_pixels
 from contract.spec import Preprocessing
 from service.avif import largest_frame
@@ -42,6 +43,8 @@ class Opened:
     extent: Size | None
     """Of a JPEG that will be decoded at reduced scale (see `contract.pixels.to_pixels`)."""
     preprocessing: Preprocessing
+    size: tuple[int, int]
+    """Width and height of the whole picture, upright."""
     bytes: int
     """What decoding, resizing and cropping it will take at most."""
 
@@ -97,9 +100,10 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         drop_large_exif(picture)
         scans = check_layout(picture, content)
         beside = decoder_bytes(picture, content, scans, frame)
+        size = Upright.of(picture).size
         extent = draft(picture, preprocessing)
         needed = beside + picture_bytes(picture) + resizing_bytes(picture.size, preprocessing)
-        return Opened(picture, extent, preprocessing, needed)
+        return Opened(picture, extent, preprocessing, size, needed)
 
 
 @contextmanager

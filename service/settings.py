@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "VITRINE_"
+_CLIENTS = "VITRINE_CLIENT_"
+"""What the command `vitrine` reads, which may be set in the same shell."""
 
 
 class SettingsError(ValueError):
@@ -86,6 +88,10 @@ class Settings(BaseModel):
         description="Where OpenTelemetry's spans go: a collector's OTLP/HTTP address, such as `http://127.0.0.1:4318`. "
         "Needs the extra `tracing`. Unset: nobody makes spans.",
     )
+    playground: bool = Field(
+        default=True,
+        description="Whether `/` is a page to drop pictures on; else it leads to `/docs`.",
+    )
     refresh_seconds: float = Field(
         default=1.0, gt=0, description="How often Triton is asked what it serves, in seconds."
     )
@@ -98,7 +104,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         SettingsError: a `VITRINE_` variable is unknown or invalid.
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    ours = (name for name in environment if name.startswith(PREFIX) and not name.startswith(_CLIENTS))
+    unknown = sorted(name for name in ours if name not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     values = {name.removeprefix(PREFIX).lower(): environment[name] for name in known & environment.keys()}

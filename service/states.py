@@ -38,5 +38,10 @@ class Served:
         """The entry's name."""
         return self.entry.name
 
+    @property
+    def is_companion(self) -> bool:
+        """Whether it explains what others answer, and is no classifier of its own."""
+        return self.entry.explains is not None
+
 
 State = Served | Loading | Refused

@@ -88,6 +88,11 @@ class InferenceBackend(Protocol):
     ) -> npt.NDArray[np.float32]:
         """Probabilities `[batch, classes]` of uint8 pixels `[batch, height, width, 3]`; `timeout` in seconds."""
 
+    async def outputs(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...], timeout: float
+    ) -> list[npt.NDArray[np.float32]]:
+        """The float32 outputs of these names, in this order, each `[batch, ...]`."""
+
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -151,12 +156,24 @@ class TritonBackend:
         self, name: str, version: str, pixels: npt.NDArray[np.uint8], timeout: float
     ) -> npt.NDArray[np.float32]:
         """See `InferenceBackend.infer`."""
-        request = infer_request(name, version, pixels)
+        return (await self.outputs(name, version, pixels, (OUTPUT,), timeout))[0]
+
+    async def outputs(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...], timeout: float
+    ) -> list[npt.NDArray[np.float32]]:
+        """See `InferenceBackend.outputs`."""
+        request = infer_request(name, version, pixels, wanted)
         with triton_errors():
             answer = await self._infer(request, timeout=timeout, metadata=self._metadata())
+        found = dict(zip((each.name for each in answer.outputs), range(len(answer.outputs)), strict=True))
         try:
-            return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(answer.outputs[0].shape))
-        except (IndexError, ValueError) as error:
+            return [
+                np.frombuffer(answer.raw_output_contents[found[each]], np.float32).reshape(
+                    tuple(answer.outputs[found[each]].shape)
+                )
+                for each in wanted
+            ]
+        except (KeyError, IndexError, ValueError) as error:
             raise TritonFailed("the inference server answered without the output it was asked for") from error
 
     async def close(self) -> None:
@@ -164,21 +181,22 @@ class TritonBackend:
         await self._channel.close()
 
 
-def infer_request(name: str, version: str, pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A `ModelInferRequest` with `pixels`, as it goes over the wire.
+def infer_request(name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...] = (OUTPUT,)) -> bytes:
+    """A `ModelInferRequest` for the outputs `wanted` of `pixels`, as it goes over the wire.
 
     The pixels are its last field, `raw_input_contents` (number 7, length-delimited), and are copied once.
     """
     content = np.ascontiguousarray(pixels)
-    return b"".join((_infer_head(name, version, pixels.shape), b"\x3a", _varint(content.nbytes), content.data))
+    return b"".join((_infer_head(name, version, pixels.shape, wanted), b"\x3a", _varint(content.nbytes), content.data))
 
 
 @lru_cache(maxsize=256)
-def _infer_head(name: str, version: str, shape: tuple[int, ...]) -> bytes:
+def _infer_head(name: str, version: str, shape: tuple[int, ...], wanted: tuple[str, ...]) -> bytes:
     """All but the pixels; the same for every picture."""
     request = ModelInferRequest(model_name=name, model_version=version)
     request.inputs.add(name=INPUT, datatype="UINT8", shape=shape)
-    request.outputs.add(name=OUTPUT)
+    for each in wanted:
+        request.outputs.add(name=each)
     head: bytes = request.SerializeToString()
     return head
 

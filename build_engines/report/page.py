@@ -31,7 +31,10 @@ def _opening(report: Report) -> str:
 
 
 def _outcomes(report: Report) -> Iterable[str]:
-    yield bullets(f"{each.label} (`{each.entry}`): {_outcome(each)}" for each in report.variants)
+    lines = [f"{each.label} (`{each.entry}`): {_outcome(each)}" for each in report.variants]
+    if report.explained:
+        lines.append(f"Companion (`{report.explained.entry}`): {report.explained.words}")
+    yield bullets(lines)
 
 
 def _outcome(result: Result) -> str:

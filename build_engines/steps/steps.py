@@ -15,6 +15,7 @@ from build_engines.plan import Plan
 from build_engines.results import Measured
 from build_engines.steps.blocks import load_sensitivity, mix
 from build_engines.steps.code_version import source_of
+from build_engines.steps.companion import LARGEST, explain
 from build_engines.steps.export import export, load_reference, refer
 from build_engines.steps.measure import Files, Task, load_measured, measure
 from build_engines.steps.sessions import open_session
@@ -93,6 +94,27 @@ class Steps:
             code=(refer, PictureSet),
             needs=(self.model,),
         )
+
+    @cached_property
+    def companion(self) -> Step | None:
+        """The graph that explains the model's answers, where the plan wants one."""
+        plan = self.plan
+        if not plan.explain:
+            return None
+        return Step(
+            self.runner,
+            "companion",
+            "explain",
+            lambda folder: explain(plan.model, self._model, plan.explain_discard, self.largest_explained, folder),
+            inputs={"discard": plan.explain_discard, "largest": self.largest_explained},
+            code=(load_timm_model, explain),
+            needs=(self.model,),
+        )
+
+    @property
+    def largest_explained(self) -> int:
+        """Pictures in one batch of the companion."""
+        return min(LARGEST, self.plan.max_batch_size)
 
     def graph(self, precision: Precision) -> Step:
         """The graph of one precision."""

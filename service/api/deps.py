@@ -10,6 +10,7 @@ from service.admission import Admission
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
 from service.errors import Fault
+from service.explanation import Explainer
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.stages import Stages
@@ -53,6 +54,7 @@ class Services:
     """What `create_app` wired together."""
 
     pipeline: Pipeline
+    explainer: Explainer
     catalog: Catalog
     collector: CatalogCollector
     metrics: Metrics

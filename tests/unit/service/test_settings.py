@@ -28,3 +28,7 @@ def test_an_invalid_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_settings_of_the_client_may_be_in_the_same_shell() -> None:
+    assert read_settings({"VITRINE_CLIENT_KEY": "secret", "VITRINE_CLIENT_NEW": "1"}) == Settings()
