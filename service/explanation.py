@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,8 @@ _AT_ONCE = 16
 """Hidden copies of a picture that are in Triton at once: others' pictures find room between them."""
 _BYTES_AT_ONCE = 32_000_000
 """Of hidden copies, so that there are fewer of a large input."""
-_COPIES = 3
-"""Of each of them in memory: as made, as sent, and as gRPC holds it."""
+_COPIES = 4
+"""Of each of them in memory: as made, as a batch, as sent, and as gRPC holds it."""
 
 Values = npt.NDArray[np.float32]
 _Target = tuple[Served, Explanations]
@@ -213,9 +214,15 @@ class Explainer:
         drawn = explained.map
         view = shown(drawn.size)
         picture = await self._prepared(content, view, wanted.asked.deadline, stages)
-        async with self._memory.lent(RENDERING_BYTES * view.width * view.height):
-            with stages.timed("render"):
-                return await self._threads.run(rendered, drawn, picture.pixels, wanted.opacity, explained.words)
+        needed = RENDERING_BYTES * view.width * view.height
+        if not self._memory.take(needed):
+            await self._memory.wait_for(needed)
+        with stages.timed("render"):
+            # A thread that has begun goes on after a deadline, and keeps its memory until it ends.
+            give_back = partial(self._memory.give_back, needed)
+            return await self._threads.run(
+                rendered, drawn, picture.pixels, wanted.opacity, explained.words, after=give_back
+            )
 
 
 def _check_choice(wanted: Wanted, rollout: Shape | None) -> None:
