@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 
+from contract.config import to_pbtxt
 from embedded.supervisor import Options
 from service.keys import digest_of
 from tests.integration.conftest import running
-from tests.integration.entries import DATA, colours_config, publish, publish_colours, to_pbtxt
+from tests.integration.entries import DATA, colours_config, publish, publish_colours
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "model_repository"
@@ -119,7 +120,12 @@ def _visits(browser: Browser) -> Iterator[Visiting]:
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         origin = "/".join(url.split("/")[:3])
         inside = (f"{origin}/", f"blob:{origin}/")
-        page.on("request", lambda request: request.url.startswith(inside) or seen.elsewhere.append(request.url))
+
+        def note(request: Request) -> None:
+            if not request.url.startswith(inside):
+                seen.elsewhere.append(request.url)
+
+        page.on("request", note)
         visits.append((seen, expected))
         if route is not None:
             page.route("**/*", route)

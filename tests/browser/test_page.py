@@ -101,7 +101,7 @@ def test_the_slider_layers_heads_and_methods_change_the_map(visit: Visiting, url
         """The grid that is drawn once `option` is chosen."""
         before = canvas.evaluate("canvas => canvas.drawn")
         with page.expect_response(lambda answer: "/explain?" in answer.url) as got:
-            page.select_option(f".panel {select}", value=option)
+            page.select_option(f".panel {select}", label=option)
         assert got.value.url.endswith(f"/explain?{query}")
         assert got.value.status == 200
         expect(canvas).to_be_visible()
@@ -110,10 +110,10 @@ def test_the_slider_layers_heads_and_methods_change_the_map(visit: Visiting, url
 
     expect(page.locator(".panel .layer option")).to_have_count(1 + 4)
     maps = {
-        asked_with("method=rollout&fusion=max", ".head", "max"),
-        asked_with("method=rollout&layer=2&fusion=max", ".layer", "2"),
-        asked_with("method=rollout&layer=2&head=1", ".head", "1"),
-        asked_with("method=occlusion", ".method", "occlusion"),
+        asked_with("method=rollout&fusion=max", ".head", "all, their maximum"),
+        asked_with("method=rollout&layer=2&fusion=max", ".layer", "3"),
+        asked_with("method=rollout&layer=2&head=1", ".head", "2"),
+        asked_with("method=occlusion", ".method", "occlusion, slower"),
     }
     assert len(maps) == 4
     expect(page.locator(".panel .layer")).to_be_hidden()

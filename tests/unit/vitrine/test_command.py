@@ -245,8 +245,8 @@ async def test_folders_may_be_named_otherwise(url: str, labelled: Path, tmp_path
 async def test_paths_of_any_bytes(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
-    for name in (b"\xff.png", b"a\nb.png", b'"q", x.png'):
-        (folder / os.fsdecode(name)).write_bytes(encoded(a_picture()))
+    for raw in (b"\xff.png", b"a\nb.png", b'"q", x.png'):
+        (folder / os.fsdecode(raw)).write_bytes(encoded(a_picture()))
     for arguments in ((), ("--json",), ("--csv",)):
         assert (await vitrine("classify", folder, *arguments, "--url", url)).code == 0
     for name in ("out.jsonl", "out.csv"):
