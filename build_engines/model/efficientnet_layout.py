@@ -27,12 +27,12 @@ _SEPARABLE = {**_EXPANDED, "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "b
 """A block whose expansion is 1 has no first convolution, and timm then counts its layers from the second."""
 
 
-def knows(names: Mapping[str, object]) -> bool:
+def knows_efficientnet(names: Mapping[str, object]) -> bool:
     """Whether these are the names of efficientnet_pytorch."""
     return "_conv_stem.weight" in names and any(map(_BLOCK.fullmatch, names))
 
 
-def to_timm(tensors: Mapping[str, "Tensor"], model: "nn.Module") -> dict[str, "Tensor"]:
+def efficientnet_to_timm(tensors: Mapping[str, "Tensor"], model: "nn.Module") -> dict[str, "Tensor"]:
     """The tensors by timm's names; those of blocks that `model` lacks keep theirs.
 
     The blocks of efficientnet_pytorch are one list, timm's are a list for each stage.

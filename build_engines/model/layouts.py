@@ -5,8 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from build_engines.model import efficientnet_layout, timm_layouts, torchvision_layouts
 from build_engines.model.architecture import Architecture
+from build_engines.model.efficientnet_layout import efficientnet_to_timm, knows_efficientnet
+from build_engines.model.timm_layouts import converted
+from build_engines.model.torchvision_layouts import (
+    convnext_to_timm,
+    knows_convnext,
+    knows_swin,
+    knows_vit,
+    swin_to_timm,
+    vit_to_timm,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,10 +32,10 @@ class Layout:
 
 TIMM = "timm's own names"
 _LAYOUTS = (
-    Layout("the names of efficientnet_pytorch", efficientnet_layout.knows, efficientnet_layout.to_timm),
-    Layout("torchvision's ViT", torchvision_layouts.knows_vit, torchvision_layouts.vit_to_timm),
-    Layout("torchvision's Swin", torchvision_layouts.knows_swin, torchvision_layouts.swin_to_timm),
-    Layout("torchvision's ConvNeXt", torchvision_layouts.knows_convnext, torchvision_layouts.convnext_to_timm),
+    Layout("the names of efficientnet_pytorch", knows_efficientnet, efficientnet_to_timm),
+    Layout("torchvision's ViT", knows_vit, vit_to_timm),
+    Layout("torchvision's Swin", knows_swin, swin_to_timm),
+    Layout("torchvision's ConvNeXt", knows_convnext, convnext_to_timm),
 )
 
 
@@ -51,9 +60,9 @@ def readings(
         )
         return
     yield dict(tensors), TIMM
-    converted = timm_layouts.converted(tensors, model, architecture.name, resample=resample)
-    if converted is not None:
-        yield converted, f"converted by timm's {type(model).__module__.rpartition('.')[2]}"
+    found = converted(tensors, model, architecture.name, resample=resample)
+    if found is not None:
+        yield found, f"converted by timm's {type(model).__module__.rpartition('.')[2]}"
 
 
 def _linear_head(
@@ -61,6 +70,6 @@ def _linear_head(
 ) -> dict[str, "Tensor"]:
     """The classifiers of DINOv2's hub: a backbone, and a linear layer beside it."""
     backbone = {key.removeprefix("backbone."): each for key, each in tensors.items() if key.startswith("backbone.")}
-    backbone = timm_layouts.converted(backbone, encoder, name, resample=resample) or backbone
+    backbone = converted(backbone, encoder, name, resample=resample) or backbone
     rest = {re.sub(r"^linear_head\.", "head.", key): tensors[key] for key in tensors if not key.startswith("backbone.")}
     return {**{f"encoder.{key}": each for key, each in backbone.items()}, **rest}

@@ -154,7 +154,7 @@ def _plain_vit(config: Config) -> Architecture:
 
 
 def _deit(config: Config) -> Architecture:
-    more = {"qkv_bias": bool(config.get("qkv_bias", True)), "act_layer": activation(config)}
+    more: dict[str, Any] = {"qkv_bias": bool(config.get("qkv_bias", True)), "act_layer": activation(config)}
     if _with_teacher(config):
         return _vit(config, "deit_base_distilled_patch16_224", **more)
     # The distillation token takes part in the attention, and its output is not used: what timm calls a register.

@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ HF_SWIN: dict[str, Any] = {
     "window_size": 4,
     "id2label": dict(enumerate(LABELS)),
 }
-NORM = {"image_mean": list(MEAN), "image_std": list(STD)}
+NORM: dict[str, Any] = {"image_mean": list(MEAN), "image_std": list(STD)}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def older_swin(state: Mapping[str, torch.Tensor]) -> State:
 
 def timm_folder(folder: Path) -> Made:
     model = tiny("tiny_vit")
-    save_for_hf(model, folder / "hub", model_config={"label_names": list(LABELS)})
+    save_for_hf(model, str(folder / "hub"), model_config={"label_names": list(LABELS)})
     return Made(folder / "hub", model)
 
 
@@ -323,6 +324,10 @@ def by_transformers(folder: Path, kind: str, **how: Any) -> tuple[Made, State]:
     return Made(folder / kind, model), to_timm(tensors, FAMILIES[config["model_type"]], config)
 
 
+def folder_of_transformers(kind: str, folder: Path) -> Made:
+    return by_transformers(folder, kind)[0]
+
+
 ORIGINS: Mapping[str, Callable[[Path], Made]] = {
     "timm": timm_bare,
     "timm-folder": timm_folder,
@@ -341,7 +346,7 @@ ORIGINS: Mapping[str, Callable[[Path], Made]] = {
     "torchvision-convnext": torchvision_convnext,
     "torchvision-resnet": torchvision_resnet,
     "efficientnet-pytorch": efficientnet_pytorch,
-    **{f"transformers-{kind}": lambda folder, kind=kind: by_transformers(folder, kind)[0] for kind in TRANSFORMERS},
+    **{f"transformers-{kind}": partial(folder_of_transformers, kind) for kind in TRANSFORMERS},
 }
 """By the row of the table in docs/builds.md."""
 

@@ -8,17 +8,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 from onnx import TensorProto, helper
 from torch import nn
 
 from build_engines.errors import ExportError
 from build_engines.graph.exporter import OPSET, check_contract, export_graph
-from build_engines.model import TimmModel
+from build_engines.model import TimmModel, torch_answers
 from build_engines.values import Classifier, Graph
 from contract.spec import Preprocessing
 from tests.unit.build_engines.architectures import Linear
 from tests.unit.build_engines.graph.converted import texts
+from tests.unit.build_engines.tiny import scrambled
 
 
 def check(graph: Graph, classifier: Classifier) -> None:
@@ -124,3 +126,13 @@ def test_weights_too_large_for_one_file_go_beside_it(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_exported_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"torch\.onnx\.export failed"):
         export_graph(of(Branching("linear_8")), tmp_path)
+
+
+def test_attention_with_positions_as_a_bias_is_exported(tmp_path: Path) -> None:
+    model = scrambled(timm.create_model("tiny_beit"))
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    classifier = Classifier(model, Preprocessing(32, 32), (0.5,) * 3, (0.2,) * 3, 3)
+    wanted = torch_answers(classifier, pictures)
+    graph = export_graph(classifier, tmp_path)
+    (answers,) = onnxruntime.InferenceSession(graph.path).run(None, {"image": pictures})
+    np.testing.assert_allclose(answers, wanted, atol=1e-5)

@@ -17,7 +17,7 @@ EXPANDED = ("_expand_conv", "_bn0", *NAMES)
 def in_that_layout(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The weights of a timm EfficientNet as efficientnet_pytorch 0.7.1 writes them: by their order in its modules."""
     layers = ["_conv_stem", "_bn0"]
-    blocks = [block for stage in model.get_submodule("blocks") for block in stage]
+    blocks = [block for stage in model.get_submodule("blocks").children() for block in stage.children()]
     for number, block in enumerate(blocks):
         names = list(EXPANDED if hasattr(block, "conv_pwl") else NAMES)
         if not isinstance(block.se, torch.nn.Identity):
