@@ -13,13 +13,14 @@ from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
-from service.api import classify, models, ops
-from service.api.deps import API, Services, expose_apart
+from service.api import classify, models, open_inference, ops
+from service.api.deps import Services, expose_apart, is_api
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
+from service.inference import Inference
 from service.keys import Keys
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
@@ -56,8 +57,10 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
             preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
+            pipeline = Pipeline(triton, catalog, preparation, metrics)
             app.state.services = Services(
-                pipeline=Pipeline(triton, catalog, preparation, metrics),
+                pipeline=pipeline,
+                inference=Inference(pipeline, catalog, preparation),
                 catalog=catalog,
                 collector=CatalogCollector(catalog),
                 metrics=metrics,
@@ -90,7 +93,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "metrics": False,
             "logs": False,
             "operation_spans": False,
-            "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
+            "exclude": lambda scope: not is_api(scope["path"]),
         },
     )
     around = {
@@ -99,7 +102,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
         "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
     }
-    routers = [classify.router, models.router, ops.router]
+    routers = [classify.router, models.router, open_inference.router, open_inference.inference_router, ops.router]
     if settings.metrics_port is None:
         routers.append(ops.metrics_router)
     else:

@@ -21,15 +21,19 @@ ALLOWED = {
 """Which of our packages each of our packages may import."""
 
 LAYERS = [
+    ["service.kserve"],
     ["service.__main__"],
     ["service.workers"],
     ["service.app", "service.server"],
     ["service.connection"],
     ["service.http11"],
     ["service.refusal", "service.framing"],
-    ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware", "service.api.head"],
-    ["service.api.errors", "service.api.body"],
-    ["service.api.schemas", "service.api.deps", "service.api.incoming"],
+    ["service.api.classify", "service.api.models", "service.api.open_inference", "service.api.ops"],
+    ["service.api.receiving", "service.api.middleware", "service.api.head"],
+    ["service.api.errors", "service.api.body", "service.api.tensors"],
+    ["service.api.schemas", "service.api.deps"],
+    ["service.api.incoming"],
+    ["service.inference"],
     ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
     ["service.survey", "service.images", "service.memory", "service.threads"],
