@@ -29,7 +29,8 @@ from service.preparation import Preparation
 from service.settings import Settings
 from service.threads import Threads
 from service.tracing import outgoing, require_sdk, sending_to
-from service.triton import InferenceBackend, TritonBackend
+from service.triton import InferenceBackend
+from service.tritons import Tritons
 
 VERSION = version("vitrine")
 _DECODERS_PER_CPU = 2
@@ -53,7 +54,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        triton = backend or TritonBackend(settings.triton_url, outgoing)
+        triton = backend or Tritons(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
             preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)

@@ -37,6 +37,7 @@ LAYERS = [
     ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
     ["service.survey", "service.images", "service.memory", "service.threads"],
+    ["service.tritons"],
     ["service.triton", "service.structure", "service.avif", "service.metadata", "service.deadline"],
     ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
     ["service.settings", "service.stages"],
