@@ -1,6 +1,7 @@
 """Two gateways before three Tritons, a load on them, and what it was answered while one of them came to harm."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,15 @@ class Fleet:
         self.harmed += 1
         return self.tritons[self.harmed % len(self.tritons)]
 
+    def is_whole(self) -> bool:
+        """Whether every gateway knows the version that answers on every Triton."""
+        try:
+            texts = [httpx.get(f"{each.url}/metrics", timeout=30).text for each in self.gateways]
+        except httpx.TransportError:
+            return False
+        wanted = rf'^vitrine_model_tritons{{model="colours",version="\d+"}} {len(self.tritons)}\.0$'
+        return all(re.search(wanted, text, re.MULTILINE) for text in texts)
+
     def outcomes(self, since: float = 0.0, gateway: int | None = None) -> Counter[str]:
         """How many requests ended how, of those that began since then."""
         found = [each for each in list(self.answers) if each.started >= since]
@@ -139,13 +149,9 @@ def fleet(folder: Path) -> Iterator[Fleet]:
             stack.callback(gateways[-1].stop)
         for each in gateways:
             until(each.is_ready)
-        until(
-            lambda: all(
-                'vitrine_model_tritons{model="colours",version="1"} 3.0' in httpx.get(f"{each.url}/metrics").text
-                for each in gateways
-            )
-        )
-        yield Fleet(gateways, tritons)
+        started = Fleet(gateways, tritons)
+        until(started.is_whole)
+        yield started
 
 
 @contextmanager

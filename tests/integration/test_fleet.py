@@ -113,6 +113,7 @@ HARM: list[Callable[[Fleet], set[str]]] = [
 
 def harmed(one: Fleet, harm: Callable[[Fleet], set[str]]) -> float:
     """Do harm, wait until all is well, and demand that only documented answers were given. Seconds until it was."""
+    until(one.is_whole)
     began = time.monotonic()
     allowed = harm(one)
     one.settled(time.monotonic())
