@@ -49,7 +49,8 @@ class Tritons:
         """See `InferenceBackend.index`: a version is ready where any Triton has it ready, and `at` says which.
 
         Raises:
-            TritonUnavailable: none of them answered.
+            TritonUnavailable: there is none.
+            VitrineError: none of them answered; it is the first one's error.
         """
         addresses = await self._resolve()
         self._renew(self._alone, {each: grpc_target([each]) for each in addresses})
@@ -61,7 +62,7 @@ class Tritons:
             elif not isinstance(look, VitrineError):
                 raise look
         if not answers:
-            raise next((look for look in looks if isinstance(look, VitrineError)), TritonUnavailable(_NOWHERE))
+            raise next(look for look in looks if isinstance(look, VitrineError))
         self._tell(frozenset(addresses) - answers.keys())
         lines = merged(answers)
         self._having = {(line.name, line.version): line.at for line in lines if line.ready}
@@ -98,7 +99,11 @@ class Tritons:
         for host, addresses in zip(self._hosts, found, strict=True):
             if isinstance(addresses, set):
                 self._found[host] = addresses
-        return sorted(set().union(*self._found.values()))
+        known = sorted(set().union(*self._found.values()))
+        if not known:
+            cause = next((each for each in found if isinstance(each, BaseException)), None)
+            raise TritonUnavailable("the inference server's name has no address; try again shortly") from cause
+        return known
 
     def _renew(self, clients: dict[_Key, TritonBackend], targets: Mapping[_Key, str]) -> None:
         """Have a client for each target, and let the others end their calls."""
@@ -114,9 +119,6 @@ class Tritons:
             for host, port in sorted(addresses):
                 _log.warning("the Triton at %s port %d %s", host, port, word)
         self._silent = silent
-
-
-_NOWHERE = "the inference server's name has no address; try again shortly"
 
 
 def merged(answers: dict[Address, list[ModelVersion]]) -> list[ModelVersion]:

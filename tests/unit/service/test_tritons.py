@@ -130,6 +130,13 @@ async def test_without_any_there_is_nothing_to_look_at() -> None:
             await client.index()
 
 
+async def test_a_name_without_an_address() -> None:
+    client = Tritons(f"{'a' * 70}:8001")  # Too long for a label: it is refused here, and nobody is asked.
+    with pytest.raises(TritonUnavailable, match="no address"):
+        await client.index()
+    await client.close()
+
+
 async def test_what_runs_while_its_triton_leaves_the_set_is_answered() -> None:
     held, other = Triton(["1"], held=asyncio.Event()), Triton(["1"])
     async with running(held, other) as (client, _):
