@@ -60,7 +60,7 @@ def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtim
     preprocessing = entry.preprocessing
     dims = [preprocessing.height, preprocessing.width, 3]
     config = ModelConfig(name=entry.name, max_batch_size=entry.max_batch_size)
-    config.input.add(name=INPUT, data_type="TYPE_UINT8", dims=dims)
+    config.input.add(name=INPUT, data_type="TYPE_UINT8", format="FORMAT_NHWC", dims=dims)
     config.output.add(name=OUTPUT, data_type="TYPE_FP32", dims=[entry.classes], label_filename=LABELS_FILE)
     if (rollout := entry.explains) is not None:
         grid = [rollout.rows, rollout.columns]

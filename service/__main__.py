@@ -1,7 +1,9 @@
 """`python -m service`: the gateway as a process, or several."""
 
 import logging
+import os
 import sys
+from collections.abc import Mapping
 
 from service.app import check, create_app
 from service.keys import KeysError
@@ -13,10 +15,10 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _log = logging.getLogger("vitrine")
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; requests in flight are finished first."""
+def main(environment: Mapping[str, str] = os.environ) -> int:
+    """Serve until SIGTERM or SIGINT, as `environment` says; requests in flight are finished first."""
     try:
-        settings = read_settings()
+        settings = read_settings(environment)
         check(settings)
     except (SettingsError, KeysError) as error:
         print(f"vitrine: {error}", file=sys.stderr)

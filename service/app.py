@@ -13,8 +13,8 @@ from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
-from service.api import classify, explain, models, ops
-from service.api.deps import API, Services, expose_apart
+from service.api import classify, explain, models, open_inference, ops
+from service.api.deps import Services, expose_apart, is_api
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware
 from service.api.middleware import RequestMiddleware
@@ -22,6 +22,7 @@ from service.api.playground import playground
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
 from service.explanation import Explainer
+from service.inference import Inference
 from service.keys import Keys
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
@@ -30,7 +31,8 @@ from service.preparation import Preparation
 from service.settings import Settings
 from service.threads import Threads
 from service.tracing import outgoing, require_sdk, sending_to
-from service.triton import InferenceBackend, TritonBackend
+from service.triton import InferenceBackend
+from service.tritons import Tritons
 
 VERSION = version("vitrine")
 _DECODERS_PER_CPU = 2
@@ -54,7 +56,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        triton = backend or TritonBackend(settings.triton_url, outgoing)
+        triton = backend or Tritons(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
             decoding, admission = DecodingMemory(memory.decoding), Admission(settings.max_in_flight)
@@ -63,6 +65,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             app.state.services = Services(
                 pipeline=pipeline,
                 explainer=Explainer(pipeline, triton, catalog, preparation, admission, decoding, threads),
+                inference=Inference(pipeline, catalog, preparation),
                 catalog=catalog,
                 collector=CatalogCollector(catalog),
                 metrics=metrics,
@@ -95,7 +98,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "metrics": False,
             "logs": False,
             "operation_spans": False,
-            "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
+            "exclude": lambda scope: not is_api(scope["path"]),
         },
     )
     around = {
@@ -105,7 +108,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
     }
     page = playground(shown=settings.playground)
-    routers = [classify.router, explain.router, models.router, ops.router, page]
+    protocol = [open_inference.router, open_inference.inference_router]
+    routers = [classify.router, explain.router, models.router, *protocol, ops.router, page]
     if settings.metrics_port is None:
         routers.append(ops.metrics_router)
     else:

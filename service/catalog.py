@@ -149,7 +149,7 @@ class Catalog:
 
     def _know(self, states: dict[str, State]) -> None:
         for name, state in states.items():
-            if state != self._states.get(name):
+            if not _alike(state, self._states.get(name)):
                 _tell(state)
             if isinstance(state, Served) and state.refused and state.refused != _refused(self._states.get(name)):
                 _tell(state.refused)
@@ -182,6 +182,13 @@ class Catalog:
     def _require_triton(self) -> None:
         if not self._reachable:
             raise TritonUnavailable("the inference server is not reachable; try again shortly")
+
+
+def _alike(state: State, known: State | None) -> bool:
+    """Whether there is nothing to tell: Tritons come and go without a word for each entry."""
+    if isinstance(state, Served) and isinstance(known, Served):
+        return (state.entry, state.version) == (known.entry, known.version)
+    return state == known
 
 
 def _refused(state: State | None) -> Refused | None:

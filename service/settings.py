@@ -3,8 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "VITRINE_"
 _CLIENTS = "VITRINE_CLIENT_"
@@ -13,6 +14,26 @@ _CLIENTS = "VITRINE_CLIENT_"
 
 class SettingsError(ValueError):
     """The environment holds a setting that is unknown or invalid. The message names each."""
+
+
+def hosts_and_ports(text: str) -> list[tuple[str, int]]:
+    """What `host:port[,host:port...]` names. An IPv6 address stands in brackets.
+
+    Raises:
+        ValueError: a part is not host:port.
+    """
+    found = []
+    for part in text.split(","):
+        host, _, port = part.strip().rpartition(":")
+        if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"{part.strip()!r} is not host:port")
+        found.append((host.removeprefix("[").removesuffix("]"), int(port)))
+    return found
+
+
+def _hosts(text: str) -> str:
+    hosts_and_ports(text)
+    return text
 
 
 class Settings(BaseModel):
@@ -28,7 +49,11 @@ class Settings(BaseModel):
         le=65535,
         description="Port of `/metrics`, where nothing else is answered. Unset: it is at the API's port.",
     )
-    triton_url: str = Field(default="127.0.0.1:8001", description="host:port of Triton's gRPC endpoint.")
+    triton_url: Annotated[str, AfterValidator(_hosts)] = Field(
+        default="127.0.0.1:8001",
+        description="host:port of Triton's gRPC endpoint. Every address of the host is a Triton, and several hosts may "
+        "be named, with commas between them.",
+    )
     default_model: str | None = Field(
         default=None, description="Entry that answers `/v1/classify`. Unset: the only one served."
     )

@@ -32,6 +32,10 @@ class Served:
     version: str
     refused: Refused | None = field(default=None, compare=False)
     """A newer version that does not answer, so that this one goes on."""
+    at: frozenset[tuple[str, int]] = frozenset()
+    """The Tritons that have this version, where there may be several."""
+    apart: int = field(default=0, compare=False)
+    """How many Tritons have another version only, and so get no requests for this entry."""
 
     @property
     def name(self) -> str:

@@ -49,6 +49,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A connection that is not ready gets no calls. What surely did not run, gRPC itself sends again elsewhere.
+    ("grpc.lb_policy_name", "round_robin"),
     # Triton is a neighbour: what the environment says of proxies is not meant for it.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
@@ -72,6 +74,8 @@ class ModelVersion:
     version: str
     ready: bool
     reason: str
+    at: frozenset[tuple[str, int]] = frozenset()
+    """The Tritons that have it ready, where there may be several."""
 
 
 class InferenceBackend(Protocol):
@@ -124,11 +128,17 @@ def from_status(status: StatusCode, details: str) -> VitrineError:
 
 
 class TritonBackend:
-    """Triton over one gRPC channel, which reconnects by itself. `metadata` is asked for each inference's headers."""
+    """Triton over one gRPC channel, which reconnects by itself; or several that are alike, round robin.
 
-    def __init__(self, address: str, metadata: Callable[[], tuple[tuple[str, str], ...]] = tuple) -> None:
+    `target` is gRPC's, `metadata` is asked for each inference's headers, and `authority` is the name that proxies see.
+    """
+
+    def __init__(
+        self, target: str, metadata: Callable[[], tuple[tuple[str, str], ...]] = tuple, authority: str = ""
+    ) -> None:
         self._metadata = metadata
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        named = [("grpc.default_authority", authority)] if authority else []
+        self._channel = grpc.aio.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *named])
         self._stub = GRPCInferenceServiceStub(self._channel)
         # The stub's own method would serialise the request, and copy the pixels twice more.
         self._infer = self._channel.unary_unary(
@@ -176,9 +186,9 @@ class TritonBackend:
         except (KeyError, IndexError, ValueError) as error:
             raise TritonFailed("the inference server answered without the output it was asked for") from error
 
-    async def close(self) -> None:
-        """See `InferenceBackend.close`."""
-        await self._channel.close()
+    async def close(self, grace: float | None = None) -> None:
+        """See `InferenceBackend.close`; calls that are under way get `grace` seconds to end."""
+        await self._channel.close(grace)
 
 
 def infer_request(name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...] = (OUTPUT,)) -> bytes:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 NEEDS = {
     "torch": ["gpu", "unit/build_engines", "unit/training", "unit/contract/test_pixels_timm.py"],
-    "fastapi": ["unit/service", "unit/vitrine", "unit/test_dashboards.py", "unit/test_docs.py"],
+    "fastapi": [
+        *("unit/service", "unit/vitrine", "unit/test_dashboards.py", "unit/test_deploy.py", "unit/test_docs.py"),
+    ],
     "pytriton": ["unit/embedded", "integration", "browser", "unit/benchmarks"],
 }
 """What each package that not every environment has is needed for."""

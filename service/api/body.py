@@ -106,6 +106,15 @@ async def read_pictures(request: Request, until: Arrival, expected: Expected) ->
     return contents
 
 
+async def read_whole(request: Request, until: Arrival) -> bytes:
+    """The body.
+
+    Raises:
+        VitrineError: it does not arrive, as `read_pictures` says.
+    """
+    return await _in_time(_whole(request), until)
+
+
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
     """What `reading` gives, if the body arrives in time."""
     left = until.deadline.left

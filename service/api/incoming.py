@@ -9,11 +9,18 @@ from service.memory import HeldBody
 
 FORM = "multipart/form-data"
 JSON = "application/json"
+OPEN_INFERENCE = "/v2"
+"""What is before every path of the Open Inference Protocol."""
 COPIES = {FORM: 2.2, JSON: 4.0}
 """Bytes in memory at most for each byte of a body of this media type: a form is parsed into files, each of which is
 read; JSON becomes text, that becomes bytes, and they are decoded. Measured by tests/unit/service/test_body.py."""
 _RAW_COPIES = 1.2
 """For other bodies: their buffer grows by an eighth at a time."""
+TENSOR_HEAD_LENGTH = "Inference-Header-Content-Length"
+"""The length of the JSON before tensors in a body of the Open Inference Protocol; without it all of it is JSON."""
+MAX_TENSOR_HEAD_BYTES = 65_536
+TENSOR_COPIES = {"JSON": 34.0, "binary": 2.4}
+"""For bodies of that protocol: in JSON three bytes may become an object of 64; likewise measured."""
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 50_000_000
 
@@ -23,13 +30,20 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def copies(path: str, headers: Headers) -> float:
+    """Bytes in memory at most for each byte of a request's body."""
+    if path.startswith(f"{OPEN_INFERENCE}/"):
+        return TENSOR_COPIES["binary" if TENSOR_HEAD_LENGTH in headers else "JSON"]
+    return COPIES.get(media_type(headers), _RAW_COPIES)
+
+
 class Body:
     """`receive` of one request."""
 
-    def __init__(self, receive: Receive, headers: Headers, held: HeldBody) -> None:
+    def __init__(self, receive: Receive, headers: Headers, held: HeldBody, path: str = "") -> None:
         declared = headers.get("content-length", "")
         self._declared = int(declared) if declared.isdecimal() else 0
-        self._copies = COPIES.get(media_type(headers), _RAW_COPIES)
+        self._copies = copies(path, headers)
         self._receive, self._held = receive, held
         self._limit = held.longest(self._copies)
         self._received = 0

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from contract.spec import Preprocessing
+from contract.config import INPUT, OUTPUT
+from contract.spec import Entry, Preprocessing
 from service.catalog import Catalog
 from service.companions import Explanations
 from service.explanation import Explained
@@ -272,3 +273,104 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="Stable name of the error: docs/http-api.md lists them.")
     request_id: str
+
+
+class OpenInferenceError(BaseModel):
+    """An error of the Open Inference Protocol."""
+
+    error: str = Field(description="The stable code, a colon, and what is wrong.")
+
+
+class ServerMetadataOut(BaseModel):
+    """Who answers."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class LiveOut(BaseModel):
+    """The answer of a probe."""
+
+    live: bool
+
+
+class ReadyOut(BaseModel):
+    """The answer of a probe."""
+
+    ready: bool
+
+
+class ModelReadyOut(ReadyOut):
+    """The answer of a probe of one model."""
+
+    name: str
+
+
+class TensorMetadataOut(BaseModel):
+    """One tensor of a model; -1 is any number of pictures."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadataOut(BaseModel):
+    """The tensors of a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadataOut]
+    outputs: list[TensorMetadataOut]
+
+
+class TensorConfigOut(BaseModel):
+    """One tensor in Triton's model configuration, without the batch."""
+
+    name: str
+    data_type: str
+    format: str = "FORMAT_NONE"
+    dims: list[int]
+    label_filename: str = ""
+
+
+class ModelConfigOut(BaseModel):
+    """What of Triton's model configuration a client needs."""
+
+    name: str
+    platform: str
+    max_batch_size: int
+    input: list[TensorConfigOut]
+    output: list[TensorConfigOut]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "ModelConfigOut":
+        """Shape an entry."""
+        size = [entry.preprocessing.height, entry.preprocessing.width, 3]
+        return cls(
+            name=entry.name,
+            platform="vitrine",
+            max_batch_size=entry.max_batch_size,
+            input=[TensorConfigOut(name=INPUT, data_type="TYPE_UINT8", format="FORMAT_NHWC", dims=size)],
+            output=[TensorConfigOut(name=OUTPUT, data_type="TYPE_FP32", dims=[entry.classes])],
+        )
+
+
+class OutputTensorOut(BaseModel):
+    """The output."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float | str]
+
+
+class InferResponseOut(BaseModel):
+    """An answer of the Open Inference Protocol."""
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: list[OutputTensorOut]
+    parameters: dict[str, str] = Field(default={}, description="`warnings`, where there are any.")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.settings import Settings, SettingsError, read_settings
+from service.settings import Settings, SettingsError, hosts_and_ports, read_settings
 
 
 def test_defaults_listen_on_loopback() -> None:
@@ -32,3 +32,13 @@ def test_every_setting_is_described() -> None:
 
 def test_the_settings_of_the_client_may_be_in_the_same_shell() -> None:
     assert read_settings({"VITRINE_CLIENT_KEY": "secret", "VITRINE_CLIENT_NEW": "1"}) == Settings()
+
+
+@pytest.mark.parametrize("wrong", ["triton", "triton:", ":8001", "a:1,b", "a:70000", "a:x", ""])
+def test_tritons_that_are_not_host_and_port(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"VITRINE_TRITON_URL: .*is not host:port"):
+        read_settings({"VITRINE_TRITON_URL": wrong})
+
+
+def test_several_tritons() -> None:
+    assert hosts_and_ports("triton-0:8001, [fd00::1]:8001") == [("triton-0", 8001), ("fd00::1", 8001)]
