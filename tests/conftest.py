@@ -7,6 +7,9 @@ from pathlib import Path
 
 NEEDS = {
     "torch": ["gpu", "unit/build_engines", "unit/training", "unit/contract/test_pixels_timm.py"],
+    "transformers": [
+        f"unit/build_engines/model/test_{name}.py" for name in ("processor", "origins", "fitting", "model_folder")
+    ],
     "fastapi": [
         *("unit/service", "unit/vitrine", "unit/test_dashboards.py", "unit/test_deploy.py", "unit/test_docs.py"),
     ],

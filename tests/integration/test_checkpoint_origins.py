@@ -5,6 +5,7 @@ Built in the builder's environment (`make test` sets it up), since that is where
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv/build, 
 
 
 def test_each_origin_is_served_and_answers_as_its_own_code_does(triton: Running) -> None:
-    command = [PYTHON, "-m", "tests.unit.build_engines.origins", triton.repository]
+    command = [str(PYTHON), "-m", "tests.unit.build_engines.origins", str(triton.repository)]
     # Models this small are slower with more threads, as they wait for each other.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -34,7 +35,7 @@ def test_each_origin_is_served_and_answers_as_its_own_code_does(triton: Running)
     try:
         for file in answers:
             name = file.stem
-            until(lambda name=name: client.is_model_ready(name))
+            until(partial(client.is_model_ready, name))
             given = InferInput(INPUT, list(pictures.shape), "UINT8")
             given.set_data_from_numpy(pictures)
             served = client.infer(name, [given]).as_numpy(OUTPUT)
