@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.lowlevel
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
@@ -16,9 +17,10 @@ from service.admission import Admission
 from service.api import classify, explain, models, open_inference, ops
 from service.api.deps import Services, expose_apart, is_api
 from service.api.errors import add_handlers, as_problems
-from service.api.head import HeadMiddleware
+from service.api.head import HeadMiddleware, RootPathMiddleware
 from service.api.middleware import RequestMiddleware
 from service.api.playground import playground
+from service.api.receiving import DEADLINE_HEADER
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
 from service.explanation import Explainer
@@ -117,6 +119,17 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         _assemble(exposition, [ops.metrics_router], **around)
         expose_apart(app, exposition)
     _assemble(app, routers, **around)
+    if settings.cors_origins:
+        # Around all else, so that a page can read errors too.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Accept", "Authorization", "Content-Type", DEADLINE_HEADER, "X-Request-ID", "traceparent"),
+            expose_headers=("X-Request-ID", "Server-Timing", "Retry-After"),
+        )
+    if settings.root_path:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     document = app.openapi
     app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
     return app

@@ -12,6 +12,7 @@ NEEDS = {
     ],
     "fastapi": [
         *("unit/service", "unit/vitrine", "unit/test_dashboards.py", "unit/test_deploy.py", "unit/test_docs.py"),
+        "unit/test_faithfulness.py",
     ],
     "pytriton": ["unit/embedded", "integration", "browser", "unit/benchmarks"],
 }

@@ -4,6 +4,7 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
+from service.api.coding import Unpacking
 from service.errors import BodyTooLarge
 from service.memory import HeldBody
 
@@ -47,6 +48,8 @@ class Body:
         self._receive, self._held = receive, held
         self._limit = held.longest(self._copies)
         self._received = 0
+        self._headers = headers
+        self._unpacking: Unpacking | None = None
         self.unread = self._declared > 0 or "transfer-encoding" in headers
         """Whether there may be more to come."""
 
@@ -56,16 +59,28 @@ class Body:
         Raises:
             BodyTooLarge: the body is over the limit, by its declared length before it is read, or as it is counted.
             Overloaded: there is no memory for it.
+            UnsupportedMedia: it is compressed in a way that is not read here.
+            MalformedRequest: it is not what its Content-Encoding says.
         """
+        if not self._received:
+            self._unpacking = Unpacking.of(self._headers, self._limit)
         if self._declared > self._limit:
             raise BodyTooLarge(f"the body has {self._declared} bytes; at most {self._limit} are accepted")
         with self._held.waiting():
             message = await self._next()
         if self._received > self._limit:
             raise BodyTooLarge(f"the body has more than {self._limit} bytes, which is the limit")
-        self._held.grow(int(len(message.get("body", b"")) * self._copies))
+        content = message.get("body", b"")
+        if self._unpacking is not None and message["type"] == "http.request":
+            content = await self._unpacking.unpack(content, self._grow, last=not self.unread)
+            message = {**message, "body": content}
+        else:
+            self._grow(len(content))
         self._held.finished = not self.unread
         return message
+
+    def _grow(self, by: int) -> None:
+        self._held.grow(int(by * self._copies))
 
     async def discard(self) -> None:
         """Read on for a while, and forget it: so a client that sends all before it reads will see its answer."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 from starlette.types import Receive
@@ -38,7 +38,9 @@ class Direct(APIRoute):
 
 
 class Selection(BaseModel):
-    """The query."""
+    """The query. A parameter that is misspelt is refused: ignored, it would change an answer without a word."""
+
+    model_config = ConfigDict(extra="forbid")
 
     top_k: int = Field(5, ge=1, le=1000, description="How many classes to answer at most.")
     min_score: float = Field(
@@ -93,12 +95,19 @@ def query_of(request: Request, shape: type[_Query]) -> _Query:
     """The query of a request.
 
     Raises:
-        InvalidParameter: a parameter is out of range.
+        InvalidParameter: a parameter is unknown or out of range.
     """
     try:
         return shape.model_validate(dict(request.query_params))
     except ValidationError as error:
-        raise InvalidParameter("; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())) from None
+        known = ", ".join(shape.model_fields)
+        said = (
+            f"{str(item['loc'][-1])[:64]!r} is no parameter here; known are {known}"
+            if item["type"] == "extra_forbidden"
+            else f"{item['loc'][-1]}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise InvalidParameter("; ".join(said)) from None
 
 
 def deadline_of(request: Request) -> Deadline:

@@ -104,15 +104,16 @@ async def test_a_broken_form_is_malformed(client: httpx.AsyncClient, content: by
     assert problem_of(answer) == (400, "request_malformed")
 
 
-@pytest.mark.parametrize("names", [["other"], ["file", "file"]])
+@pytest.mark.parametrize("names", [["other", "another"], ["file", "file"]])
 async def test_a_form_needs_exactly_one_file(client: httpx.AsyncClient, names: list[str]) -> None:
     answer = await client.post("/v1/classify", files=[(name, ("x.jpg", GREEN)) for name in names])
     assert problem_of(answer) == (400, "request_malformed")
 
 
-async def test_a_form_field_is_not_a_file(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/classify", files={"file": (None, "text")})
+async def test_a_form_without_a_file_says_so(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify", files={"title": (None, "text")})
     assert problem_of(answer) == (400, "request_malformed")
+    assert "expected one file, or one named 'file'; the form's files are named: none" in answer.json()["detail"]
 
 
 def in_json(*contents: bytes) -> dict[str, object]:
@@ -171,7 +172,7 @@ async def test_several_pictures_are_answered_in_order(client: httpx.AsyncClient,
         ({"content": GREEN}, (400, "request_malformed")),
         ({"json": {"images": []}}, (400, "body_empty")),
         ({"json": {"image": "Zm9v"}}, (422, "body_invalid")),
-        ({"files": [("other", ("x", GREEN))]}, (400, "body_empty")),
+        ({"files": [("other", (None, "text"))]}, (400, "body_empty")),
         ({"files": [("file", ("x", b""))] * 33}, (413, "too_many_pictures")),
         ({"files": [("file", ("x", b""))] * 500}, (413, "too_many_pictures")),
         ({"json": {"images": ["Zm9v"] * 33}}, (413, "too_many_pictures")),
