@@ -69,7 +69,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; `::` is that of IPv6 and IPv4.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; `::` is that of IPv6 and IPv4, `unix:/run/vitrine.sock` a UNIX socket.",
+    )
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     metrics_port: int | None = Field(
         default=None,
