@@ -101,9 +101,7 @@ def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Pr
         return {**results, result.precision: replace(result, published=Published(version))}
 
     with progress.step(f"{name} publish"):
-        new = publish_variant(
-            steps, variant, result, lambda folder, version: write(_report(steps, published(version)), folder)
-        )
+        new = publish_variant(steps, variant, result, lambda to, version: write(_report(steps, published(version)), to))
     warning = ""
     if plan.load:
         with progress.step(f"{name} load"):
