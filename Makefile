@@ -9,10 +9,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-demo: .venv/serve/.installed ## Serve the bundled model, classify a photograph, stop
+demo: .venv/serve/.installed ## Serve the bundled models, classify a photograph, stop
 	@.venv/serve/bin/python -m embedded.demo
 
-run: export VITRINE_DEFAULT_MODEL ?= cifar10_vit
+run: export VITRINE_DEFAULT_MODEL ?= imagenet_efficientnet_lite0
 run: .venv/serve/.installed ## Serve model_repository/ until Ctrl-C
 	@.venv/serve/bin/python -m embedded
 
@@ -29,7 +29,7 @@ test-compose: .venv/test/.installed ## Build the images and run the stack, where
 check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and look for stale generated files
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/ruff check .
-	.venv/test/bin/mypy contract service embedded benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/*.py tests/integration tests/compose tests/*.py
+	.venv/test/bin/mypy contract service embedded vitrine benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/vitrine tests/unit/*.py tests/integration tests/browser tests/compose tests/*.py
 	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 

@@ -8,7 +8,7 @@ from build_engines.errors import CompileError, InvalidOutputError, PrecisionErro
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.plan import Plan
-from build_engines.publish import inputs_of, let_load, publish_variant
+from build_engines.publish import inputs_of, let_load, publish_companion, publish_variant
 from build_engines.report import Report, write
 from build_engines.repository import check_ours, newest_inputs, workspace
 from build_engines.results import Decision, Outcome, Published, Result, decide
@@ -29,9 +29,10 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
             variant that was published before the failure stays.
     """
     with workspace(plan.repository):  # Refuses early a repository that could not be published into.
-        for precision in plan.precisions:
-            check_ours(plan.repository, plan.entry_name(precision))
+        for name in plan.entry_names:
+            check_ours(plan.repository, name)
     steps = Steps(plan, progress, reached)
+    _ = steps.companion and steps.companion.folder  # Not every model can be explained: say so before all else.
     variants: dict[Precision, Variant] = {}
     results: dict[Precision, Result] = {}
     for precision, baseline in _in_order(plan, results):
@@ -40,7 +41,7 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
     for precision, result in results.items():
         if result.outcome is Outcome.PASSED:
             results[precision] = _publish(steps, variants[precision], result, results)
-    report = _report(steps, results)
+    report = replace(_report(steps, results), explained=publish_companion(steps))
     write(report, plan.reports / plan.base_name)
     steps.runner.cache.shrink()
     return report
@@ -100,9 +101,7 @@ def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Pr
         return {**results, result.precision: replace(result, published=Published(version))}
 
     with progress.step(f"{name} publish"):
-        new = publish_variant(
-            steps, variant, result, lambda folder, version: write(_report(steps, published(version)), folder)
-        )
+        new = publish_variant(steps, variant, result, lambda to, version: write(_report(steps, published(version)), to))
     warning = ""
     if plan.load:
         with progress.step(f"{name} load"):
@@ -117,13 +116,14 @@ def _seconds(steps: Steps, precision: Precision) -> dict[str, float]:
 def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:
     plan, pictures = steps.plan, steps.pictures
     return Report(
-        model=plan.model,
+        model=plan.source,
         entry=plan.base_name,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         max_batch_size=plan.max_batch_size,
         machine=this_machine(),
         gate=GATE,
         calibration=pictures.calibration.words() if pictures.calibration else None,
-        evaluation=pictures.evaluation_words(steps.exported.facts.labels) if pictures.evaluation else None,
+        evaluation=pictures.evaluation_words(steps.targets.words) if pictures.evaluation else None,
         variants=tuple(results.values()),
+        origin=steps.exported.facts.provenance,
     )

@@ -16,7 +16,7 @@ from build_engines.errors import BuildError
 from build_engines.options import add_options, add_repository, plan_of
 from build_engines.plan import Plan
 from build_engines.planfile import read_plans
-from build_engines.publish import go_back
+from build_engines.publish import foresee_companion, go_back
 from build_engines.repository import inspect, prune, published
 from build_engines.results import Outcome
 from build_engines.summary import description, summary
@@ -41,6 +41,8 @@ as accurate on real pictures, and faster than the next higher one.
   build-engines build vit_nano_convstem_patch4_32 --register training.architecture --checkpoint weights.safetensors \\
       --labels labels.txt --note accuracy.top1=87.10 --note "accuracy.dataset=CIFAR-10 test"
       an architecture of your own, with what you know of it in the entry's provenance
+  build-engines build vit_tiny_patch16_224 --explain
+      a second entry beside, from which the gateway shows which patches an answer comes from (docs/explain.md)
 """
 
 _BUILD_EPILOG = """\
@@ -49,7 +51,8 @@ What is published:
   REPOSITORY/NAME/labels.txt           one label on each line, by class index
   REPOSITORY/NAME/VERSION/model.onnx   uint8 [batch, height, width, 3] in, probabilities out (an engine: model.plan)
   REPOSITORY/NAME/VERSION/report.*     what was measured, as a page, a chart and JSON
-Lower precisions are entries of their own: NAME_fp16, NAME_int8, NAME_fp8.
+Lower precisions are entries of their own: NAME_fp16, NAME_int8, NAME_fp8. With --explain there is NAME_explain, which
+explains all of them and is FP32 on a CPU, whatever they are.
 The version is the highest one there plus 1. It appears whole, in one step, and only after all checks; the versions
 before it stay, and so does everything when a build fails or is killed.
 
@@ -117,6 +120,8 @@ def _apply(options: argparse.Namespace, console: Console) -> int:
         for precision, state in foresee(plan):
             name = plan.entry_name(precision)
             console.print(f"{name:<40} {precision.value:<5} {plan.compiler.value:<9} {state}", markup=False)
+        if plan.explain:
+            console.print(f"{plan.companion_name:<40} fp32  none      {foresee_companion(plan)}", markup=False)
     return 0
 
 

@@ -6,10 +6,13 @@ BuildError
 │   ├── RegistrationError            module_not_importable
 │   ├── UnknownModelError            unknown_model
 │   ├── UnsupportedModelError        unsupported_model
+│   ├── RolloutUndefinedError        rollout_undefined
 │   ├── WeightsUnavailableError      weights_unavailable
 │   ├── CheckpointUnreadableError    checkpoint_unreadable
 │   ├── CheckpointUnsafeError        checkpoint_unsafe
 │   ├── CheckpointMismatchError      checkpoint_mismatch
+│   ├── CheckpointKeyError           checkpoint_key
+│   ├── ProcessorMissingError        processor_missing
 │   ├── LabelsMissingError           labels_missing
 │   └── ClassesMismatchError         classes_mismatch
 ├── ExportError                      export_failed
@@ -61,6 +64,10 @@ class UnsupportedModelError(SourceError, code="unsupported_model"):
     """timm knows the model, but it is not a classifier of RGB pictures."""
 
 
+class RolloutUndefinedError(SourceError, code="rollout_undefined"):
+    """An explanation is asked for, and attention rollout has no meaning for the model's architecture."""
+
+
 class WeightsUnavailableError(SourceError, code="weights_unavailable"):
     """timm's pretrained weights cannot be downloaded and are not in the local cache."""
 
@@ -75,6 +82,14 @@ class CheckpointUnsafeError(SourceError, code="checkpoint_unsafe"):
 
 class CheckpointMismatchError(SourceError, code="checkpoint_mismatch"):
     """The checkpoint belongs to another architecture."""
+
+
+class CheckpointKeyError(SourceError, code="checkpoint_key"):
+    """The checkpoint holds several networks that fit, or none under the key that was named."""
+
+
+class ProcessorMissingError(SourceError, code="processor_missing"):
+    """A folder of weights does not say how its model takes pictures."""
 
 
 class LabelsMissingError(SourceError, code="labels_missing"):

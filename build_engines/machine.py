@@ -11,7 +11,7 @@ from contract.cpus import available_cpus
 
 LIBRARIES = (
     *("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "nvidia-modelopt"),
-    *("numpy", "pillow"),
+    *("numpy", "pillow", "cykooz-resizer"),
 )
 """The packages whose version may change what a step gives."""
 _CPUINFO = Path("/proc/cpuinfo")

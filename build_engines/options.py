@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from build_engines.errors import PlanError
 from build_engines.plan import Option, Plan, help_of, kind_of, option_of, values_of
-from build_engines.values import Compiler, Precision
+from build_engines.values import Precision
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         option = option_of(each.name)
         group = exclusive if option.exclusive else parser
         if each.name == "model":
-            parser.add_argument(each.name, metavar=option.metavar, help=help_of(each.name))
+            parser.add_argument(
+                each.name, metavar=option.metavar, nargs="?", default=argparse.SUPPRESS, help=help_of(each.name)
+            )
         else:
             flag = option.flag or f"--{each.name.replace('_', '-')}"
             group.add_argument(flag, dest=each.name, default=argparse.SUPPRESS, **_how(each, option))
@@ -36,7 +38,11 @@ def plan_of(options: argparse.Namespace) -> Plan:
     given: dict[str, Any] = {
         each.name: value for each in fields(Plan) if (value := getattr(options, each.name, None)) is not None
     }
-    convert: dict[str, Callable[[Any], Any]] = {"compiler": Compiler, "register": tuple, "notes": _notes}
+    convert: dict[str, Callable[[Any], Any]] = {"register": tuple, "notes": _notes}
+    for name in given:
+        kind = kind_of(name)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            convert[name] = kind
     return Plan(**{name: convert[name](value) if name in convert else value for name, value in given.items()})
 
 
@@ -47,12 +53,14 @@ def _how(each: "Field[Any]", option: Option) -> dict[str, Any]:
         return {"help": help_of(each.name), "action": "store_false" if each.default else "store_true"}
     told: dict[str, Any] = {
         "help": help_of(each.name) + _default(each),
-        "metavar": option.metavar or ("N" if kind is int else None),
+        "metavar": option.metavar or ("N" if kind in (int, float) else None),
     }
     if values := values_of(kind):
         return {**told, "choices": values}
-    if kind in (Path, int):
+    if kind in (Path, int, float):
         return {**told, "type": kind}
+    if kind == tuple[float, ...]:
+        return {**told, "type": _numbers}
     if kind == tuple[Precision, ...]:
         return {**told, "type": _precisions}
     return {**told, "action": "append"} if get_origin(kind) in (tuple, Mapping) else told
@@ -65,7 +73,7 @@ def _default(each: "Field[Any]") -> str:
         default = ",".join(one.value for one in default)
     if isinstance(default, Enum):
         default = default.value
-    return f" (default: {default})" if isinstance(default, str | int | Path) and default != "" else ""
+    return f" (default: {default})" if isinstance(default, str | int | float | Path) and default != "" else ""
 
 
 def _precisions(text: str) -> tuple[Precision, ...]:
@@ -74,6 +82,13 @@ def _precisions(text: str) -> tuple[Precision, ...]:
     if unknown := [word for word in words if word not in known]:
         raise PlanError(f"--precision takes {', '.join(known)}, with commas between them; got {unknown[0]!r}")
     return tuple(known[word] for word in words)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise PlanError(f"write numbers with commas between them, such as 0.5,0.5,0.5; got {text!r}") from None
 
 
 def _notes(texts: list[str]) -> dict[str, str]:

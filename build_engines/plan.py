@@ -17,16 +17,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from build_engines.errors import PlanError
 from build_engines.values import Compiler, Precision
-from contract.spec import NAME
+from contract.spec import NAME, CropMode, Interpolation
 
 MAX_NAME = 128
 """Characters of an entry's name that `contract.spec.NAME` allows."""
 NOTE_KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 RESERVED = frozenset(
     (
-        *("calibration", "compiler", "date", "engine", "gate", "inputs", "kept", "labels", "measured", "onnx_sha256"),
-        *("opset", "parameters", "parity", "precision", "runtime", "timm_name", "timm_tag", "versions", "weights"),
-        "weights_sha256",
+        *("calibration", "compiler", "date", "engine", "explains", "gate", "inputs", "kept", "labels", "layout"),
+        *("measured", "onnx_sha256", "opset", "parameters", "parity", "pictures", "precision", "runtime"),
+        *("timm_deprecated", "timm_name", "timm_tag", "versions", "weights", "weights_sha256", "weights_stored"),
     )
 )
 """First words of the provenance keys that the builder itself writes."""
@@ -58,26 +58,45 @@ class Plan:
         PlanError: two choices contradict each other, or one is out of range.
     """
 
-    model: Annotated[str, Option("MODEL")]
-    """timm's name of the model, with or without a tag"""
+    model: Annotated[str, Option("MODEL")] = ""
+    """timm's name of the model, with or without a tag; none where --checkpoint is a folder that says it"""
     repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
     """Triton's folder"""
     name: str = ""
     """the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)"""
-    checkpoint: Annotated[Path | None, Option("FILE", exclusive=True)] = None
-    """weights by timm's names: .safetensors, or what torch.save wrote (tensors only, nothing in it is run)"""
+    checkpoint: Annotated[Path | None, Option("PATH", exclusive=True)] = None
+    """weights: .safetensors, what torch.save wrote (tensors only, nothing in it is run), or a folder that
+    transformers' or timm's save_pretrained wrote; docs/builds.md has the layouts that are read"""
+    checkpoint_key: Annotated[str, Option("KEY")] = ""
+    """which network of the checkpoint, where it holds several: a key such as model_ema, or a prefix of names"""
     pretrained: Annotated[bool, Option(flag="--no-pretrained", exclusive=True)] = True
     """random weights, seeded, instead of timm's"""
     labels: Annotated[Path | None, Option("FILE")] = None
     """one label on each line (default: timm's ImageNet sets)"""
     num_classes: int | None = None
     """number of classes (default: as many as labels, else the checkpoint's, else the model's)"""
+    image_size: Annotated[int | None, Option("PIXELS")] = None
+    """edge of the square that the model sees; a ViT's position embeddings are resampled to it as timm does (default:
+    the size that timm names)"""
+    mean: Annotated[tuple[float, ...] | None, Option("R,G,B")] = None
+    """mean of each channel of the pictures that the weights were trained on, scaled to 0..1 (default: timm's)"""
+    std: Annotated[tuple[float, ...] | None, Option("R,G,B")] = None
+    """standard deviation of the same (default: timm's)"""
+    crop_pct: Annotated[float | None, Option("SHARE")] = None
+    """edge of the crop as a share of the resized picture's (default: timm's)"""
+    interpolation: Interpolation | None = None
+    """how pictures are resized (default: timm's)"""
+    crop_mode: CropMode | None = None
+    """center cuts the middle out, squash distorts the picture to fit, border frames all of it (default: timm's)"""
     register: Annotated[tuple[str, ...], Option("MODULE")] = ()
     """import this Python module first, which registers an architecture with timm; repeatable"""
     notes: Annotated[Mapping[str, str], Option("KEY=VALUE", flag="--note")] = field(default_factory=dict)
     """add build.KEY to the provenance; repeatable"""
     precisions: Annotated[tuple[Precision, ...], Option("LIST", flag="--precision")] = (Precision.FP32,)
     """of fp32, fp16, int8, fp8, with commas between them"""
+    weights: Literal["fp32", "fp16", "int8"] = "fp32"
+    """how the FP32 entry's file holds them, in a half or a quarter of the bytes; it computes in FP32 as fast, and the
+    gate judges its accuracy. For a CPU"""
     compiler: Compiler = Compiler.NONE
     """none serves the graph with ONNX Runtime on a CPU; tensorrt makes engines for this machine's GPU; rtx makes
     engines of TensorRT for RTX, without a GPU, which Triton cannot load"""
@@ -104,6 +123,11 @@ class Plan:
     """how long Triton waits for a batch to fill (default: 0)"""
     workspace_mib: int = 4096
     """scratch memory that an engine may use"""
+    explain: bool = False
+    """publish a second entry beside, NAME_explain, whose graph also says which patches the answer comes from: attention
+    rollout, of ViT and DeiT"""
+    explain_discard: float = 0.0
+    """share of each layer's weakest attention that the rollout leaves out, 0 to below 1"""
     load: Annotated[str, Option("HOST:PORT", shared=True)] = ""
     """a running Triton's gRPC service: it loads each new version, which is compared before the old one goes, and
     withdrawn if its answers differ"""
@@ -113,14 +137,21 @@ class Plan:
     """where reports are written"""
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise PlanError("name a timm model, such as vit_tiny_patch16_224")
+        if not self.model and not (self.checkpoint and self.checkpoint.is_dir()):
+            raise PlanError(
+                "name a timm model, such as vit_tiny_patch16_224, or a --checkpoint folder whose config.json says it"
+            )
         if self.name and not NAME.fullmatch(self.name):
             raise PlanError(f"--name must match {NAME.pattern}, is {self.name!r}")
+        if not (self.name or self.model) and not NAME.fullmatch(self.base_name):
+            raise PlanError(f"{self.base_name!r} cannot be an entry's name; give one with --name")
+        if self.checkpoint_key and not self.checkpoint:
+            raise PlanError("--checkpoint-key chooses in a --checkpoint; give one")
         if self.checkpoint and not self.pretrained:
             raise PlanError("--checkpoint and --no-pretrained exclude each other: the checkpoint brings the weights")
         self._check_precisions()
         self._check_numbers()
+        self._check_pictures()
         self._check_notes()
 
     def _check_precisions(self) -> None:
@@ -134,13 +165,18 @@ class Plan:
                 f"{' and '.join(lower)} must see real pictures: --calibration takes a folder or a zip with 500 or "
                 "more, like those that will be classified"
             )
-        if long := [name for name in map(self.entry_name, self.precisions) if len(name) > MAX_NAME]:
+        if long := [name for name in self.entry_names if len(name) > MAX_NAME]:
             raise PlanError(
                 f"the entry's name {long[0]} has {len(long[0])} characters, at most {MAX_NAME} are allowed; give a "
                 "shorter --name"
             )
 
+        if self.weights != "fp32" and self.compiler is not Compiler.NONE:
+            raise PlanError("--weights is for entries that ONNX Runtime serves; leave it out, or --compiler")
+        if self.weights != "fp32" and not (self.calibration or self.evaluation):
+            raise PlanError("--weights must be judged by pictures: give --evaluation")
         for option, words, value in (
+            ("weights", values_of(kind_of("weights")), self.weights),
             ("calibration-method", values_of(kind_of("calibration_method")), self.calibration_method),
             ("keep-fp16", values_of(kind_of("keep_fp16")), self.keep_fp16),
         ):
@@ -151,6 +187,7 @@ class Plan:
         opt = self.opt_batch_size
         for option, value in (
             ("num-classes", self.num_classes),
+            ("image-size", self.image_size),
             ("max-batch-size", self.max_batch_size),
             ("opt-batch-size", opt),
             ("instances", self.instances),
@@ -160,8 +197,27 @@ class Plan:
                 raise PlanError(f"--{option} must be at least 1, is {value}")
         if opt is not None and opt > self.max_batch_size:
             raise PlanError(f"--opt-batch-size {opt} is larger than --max-batch-size {self.max_batch_size}")
+        if not 0 <= self.explain_discard < 1:
+            raise PlanError(f"--explain-discard must be 0 to below 1, is {self.explain_discard}")
+        if self.explain_discard and not self.explain:
+            raise PlanError("--explain-discard says what --explain leaves out; give both")
         if self.max_queue_delay_us is not None and self.max_queue_delay_us < 0:
             raise PlanError(f"--max-queue-delay-us must be at least 0, is {self.max_queue_delay_us}")
+
+    def _check_pictures(self) -> None:
+        for option, values, least, most in (("mean", self.mean, 0.0, 1.0), ("std", self.std, 1e-3, 1.0)):
+            if values is None:
+                continue
+            if len(values) != 3:
+                raise PlanError(f"--{option} takes three numbers, for red, green and blue; got {len(values)}")
+            if max(values) > most:
+                raise PlanError(
+                    f"--{option} is for pictures scaled to 0..1, and {max(values):g} is above 1; divide by 255"
+                )
+            if not min(values) >= least:  # So that NaN is refused as well.
+                raise PlanError(f"--{option} takes numbers from {least:g} to {most:g}; got {min(values):g}")
+        if self.crop_pct is not None and not 0.1 <= self.crop_pct <= 2:
+            raise PlanError(f"--crop-pct is a share from 0.1 to 2, 90 % is 0.9; got {self.crop_pct:g}")
 
     def _check_notes(self) -> None:
         for key, value in self.notes.items():
@@ -175,11 +231,27 @@ class Plan:
     @property
     def base_name(self) -> str:
         """The name that the entries of all precisions start with. `contract.spec.NAME` allows the dot before a tag."""
-        return self.name or self.model
+        return self.name or self.source
+
+    @property
+    def source(self) -> str:
+        """What the model is called where it comes from: timm's name, else that of the checkpoint's folder."""
+        return self.model or (self.checkpoint.resolve().name if self.checkpoint else "")
 
     def entry_name(self, precision: Precision) -> str:
         """The name of the entry of one precision."""
         return self.base_name if precision is Precision.FP32 else f"{self.base_name}_{precision.value}"
+
+    @property
+    def companion_name(self) -> str:
+        """The name of the entry that explains the others."""
+        return f"{self.base_name}_explain"
+
+    @property
+    def entry_names(self) -> tuple[str, ...]:
+        """The names of all entries that are built."""
+        names = tuple(map(self.entry_name, self.precisions))
+        return (*names, self.companion_name) if self.explain else names
 
 
 def help_of(name: str) -> str:

@@ -33,7 +33,13 @@ else:
 
 _SHARED = tuple(each.name for each in fields(Plan) if option_of(each.name).shared)
 """Keys of the whole file."""
-_WORDS = {Path: "a path in quotes", str: "a text in quotes", int: "a whole number", bool: "true or false"}
+_WORDS = {
+    Path: "a path in quotes",
+    str: "a text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
@@ -67,7 +73,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
     choices = [field.name for field in fields(Plan)]
     _known(where, table, choices)
-    if "model" not in table:
+    if "model" not in table and "checkpoint" not in table:
         raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
     values = {"repository": "model_repository", **table}
     try:
@@ -97,8 +103,10 @@ def _value(where: str, value: object, kind: Any, folder: Path) -> Any:
         if value not in choices:
             raise PlanError(f"{where} must be one of {', '.join(choices)}; is {value!r}")
         return kind(value) if isinstance(kind, type) else value
-    if kind in (str, int, bool) and type(value) is kind:
+    if kind in (str, int, float, bool) and type(value) is kind:
         return value
+    if kind is float and type(value) is int:
+        return float(value)
     raise PlanError(f"{where} must be {_words(kind)}; is {value!r}")
 
 
@@ -132,8 +140,7 @@ def plan_keys() -> Iterator[tuple[str, str, str, str]]:
 def _each_once(path: Path, plans: list[Plan]) -> None:
     seen: dict[tuple[Path, str], int] = {}
     for number, plan in enumerate(plans, start=1):
-        for precision in plan.precisions:
-            name = plan.entry_name(precision)
+        for name in plan.entry_names:
             first = seen.setdefault((plan.repository, name), number)
             if first != number:
                 raise PlanError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from build_engines.cache import digest_of
 from build_engines.errors import LoadError
-from build_engines.graph import OPSET
+from build_engines.graph import OPSET, open_graph
 from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
 from build_engines.provenance import of_result, provenance
@@ -17,16 +17,17 @@ from build_engines.repository import (
     check_target,
     load,
     load_and_check,
+    newest_inputs,
     publish,
     rollback,
     withdraw,
     workspace,
 )
-from build_engines.results import Result
-from build_engines.steps import Steps, Variant
-from build_engines.values import Compiler
+from build_engines.results import Explained, Published, Result
+from build_engines.steps import Silent, Steps, Variant, load_companion
+from build_engines.values import Compiler, Pixels, Precision, Probabilities, answers
 from contract.config import Runtime, Scheduling
-from contract.spec import Entry
+from contract.spec import Entry, Rollout
 
 _SAMPLE = 4
 _TOLERANCE = 0.01
@@ -55,6 +56,7 @@ def publish_variant(
             plan.notes,
             facts.provenance,
             {"opset": str(OPSET), "onnx_sha256": variant.files.graph.sha256},
+            {"weights_stored": plan.weights} if plan.weights != "fp32" and result.precision is Precision.FP32 else {},
             of_result(result, steps.pictures.calibration, plan.calibration_method),
             variant.stamp,
             {"inputs": inputs_of(plan, variant, result)},
@@ -75,6 +77,70 @@ def publish_variant(
         )
 
 
+def publish_companion(steps: Steps) -> Explained | None:
+    """Publish the entry that explains the others, where the plan wants one, unless it was from the same inputs.
+
+    Raises:
+        RepositoryError: it cannot be published, or a running Triton does not load it; then it is withdrawn.
+    """
+    plan = steps.plan
+    if steps.companion is None:
+        return None
+    companion, inputs = load_companion(steps.companion.folder), _companion_inputs(steps)
+    shape, graph = companion.shape, companion.graph
+    unchanged = _unchanged(plan.repository / plan.companion_name, inputs)
+    if unchanged is not None:
+        return Explained(plan.companion_name, Published(unchanged, unchanged=True), shape.view)
+    facts = steps.exported.facts
+    entry = Entry(
+        name=plan.companion_name,
+        preprocessing=facts.preprocessing,
+        labels=facts.labels,
+        max_batch_size=steps.largest_explained,
+        build=provenance(
+            facts.provenance,
+            {"opset": str(OPSET), "onnx_sha256": graph.sha256, "precision": Precision.FP32.value, "inputs": inputs},
+            shape.parity.provenance,
+            {"explains.max_abs_diff": f"{shape.furthest:.1e}"},
+            {"explains.without": shape.view} if shape.view else {},
+        ),
+        explains=Rollout(
+            entries=tuple(map(plan.entry_name, plan.precisions)),
+            weights_sha256=facts.provenance["weights_sha256"],
+            layers=shape.layers,
+            heads=shape.heads,
+            rows=shape.rows,
+            columns=shape.columns,
+            discard=plan.explain_discard,
+        ),
+    )
+    with steps.runner.progress.step("explain publish"), workspace(plan.repository) as work:
+        files = [Path(shutil.copyfile(file, work / file.name)) for file in graph.files]
+        new = publish(plan.repository, entry, files, Scheduling(), reached=steps.runner.reached)
+    images = made_pictures(1, facts.preprocessing)
+    warning = _loaded(plan, new, images, answers(open_graph(graph.path), images)) if plan.load else ""
+    return Explained(entry.name, Published(new.version, warning=warning), shape.view)
+
+
+def foresee_companion(plan: Plan) -> str:
+    """What a build would do for the companion, as far as it is known without doing it."""
+    steps = Steps(plan, Silent(), lambda _: None)
+    known = _unchanged(plan.repository / plan.companion_name, _companion_inputs(steps)) is not None
+    return "as before" if known else "to build"
+
+
+def _companion_inputs(steps: Steps) -> str:
+    """What decides the companion; see `inputs_of`."""
+    assert steps.companion is not None  # noqa: S101 (the plan wants one)
+    return digest_of("companion", {"step": steps.companion.digest, "entries": steps.plan.entry_names, "layout": LAYOUT})
+
+
+def _unchanged(folder: Path, inputs: str) -> int | None:
+    """The newest version of an entry, where it is of these inputs."""
+    version, found = newest_inputs(folder)
+    return version if found == inputs else None
+
+
 def let_load(steps: Steps, variant: Variant, new: Publication) -> str:
     """Let the Triton that the plan names serve the `new` version, and compare its answers with those of the build.
 
@@ -85,9 +151,12 @@ def let_load(steps: Steps, variant: Variant, new: Publication) -> str:
     """
     plan = steps.plan
     images = made_pictures(min(_SAMPLE, plan.max_batch_size), steps.exported.facts.preprocessing)
-    expected = Expected(images, steps.answers_of(variant, images), _TOLERANCE)
+    return _loaded(plan, new, images, steps.answers_of(variant, images))
+
+
+def _loaded(plan: Plan, new: Publication, images: Pixels, wanted: Probabilities) -> str:
     try:
-        return load_and_check(plan.load, new.path, new.version, expected)
+        return load_and_check(plan.load, new.path, new.version, Expected(images, wanted, _TOLERANCE))
     except LoadError:
         withdraw(plan.repository, new.path.name, new.version, new.previous)
         raise

@@ -8,16 +8,28 @@ from build_engines.repository import Description
 from build_engines.results import Result
 from build_engines.values import Compiler
 
+_ORIGIN = ("weights", "layout", "labels", "pictures")
+"""What is printed of a model's origin; the report has the rest."""
+
 
 def summary(plan: Plan, report: Report, seconds: float) -> str:
     """What came of a build that took so many seconds."""
     lines = [f"\n{report.model} in {seconds:.1f} s; the report is {plan.reports / plan.base_name / MARKDOWN_FILE}"]
+    lines += [f"  {key:<10} {report.origin[key]}" for key in _ORIGIN if key in report.origin]
+    if report.evaluation:
+        lines.append(f"  evaluation {'; '.join((report.evaluation.origin, *report.evaluation.notes))}")
+    if "timm_deprecated" in report.origin:
+        lines.append(f"  timm gave up the name {report.origin['timm_deprecated']}; name the model as above")
     for variant in report.variants:
         lines.append(f"  {variant.entry:<32} {_outcome(variant)}")
         failures = (variant.failure,) if variant.failure else variant.verdict.failures if variant.verdict else ()
         lines += [f"      {failure}" for failure in failures]
         if variant.published and variant.published.warning:
             lines.append(f"      {variant.published.warning}")
+    if report.explained:
+        lines.append(f"  {report.explained.entry:<32} {report.explained.words}")
+        if report.explained.published.warning:
+            lines.append(f"      {report.explained.published.warning}")
     if plan.compiler is Compiler.RTX:
         lines.append("Triton has no backend for TensorRT for RTX; its engines are for programs that call it.")
     elif any(variant.published for variant in report.variants):
@@ -49,6 +61,8 @@ def description(found: Description) -> Iterator[str]:
         size = entry.preprocessing
         yield f"  input     uint8 [batch, {size.height}, {size.width}, 3], batches up to {entry.max_batch_size}"
         yield f"  pictures  {size.crop_mode.value}, {size.interpolation.value}, crop_pct {size.crop_pct}"
+        if rollout := entry.explains:
+            yield f"  explains  {', '.join(rollout.entries)}: {rollout.layers} layers, {rollout.heads} heads"
         yield f"  classes   {entry.classes}: {', '.join(entry.labels[:5])}{', ...' if entry.classes > 5 else ''}"
     for each in shown.versions:
         served = ", served" if each.served else ""

@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+_BAND_PIXELS = 2**18
+"""Looked at at a time."""
+
 
 def rgb_of(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """What turns parts of this picture into RGB: transparency over white, deeper samples scaled and not clipped.
 
     Part by part, a picture of any mode needs no second copy of itself. Only what its levels mean depends on the whole.
     """
-    if picture.mode.startswith(("I", "F")):
-        return partial(_grey_to_rgb, white=_white(picture))
+    if is_deep(picture):
+        return partial(_grey_to_rgb, white=white_of(picture, brightest(picture)))
     if is_transparent(picture):
         return _over_white
     if picture.mode == "LAB":
@@ -35,14 +38,30 @@ def _over_white(part: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _white(picture: Image.Image) -> float:
-    """The level that is white. Integers are 16-bit samples unless larger ones appear."""
-    if picture.mode not in ("I", "F"):
-        return 65_535.0
-    most = float(np.max(picture.getextrema()))
+def is_deep(picture: Image.Image) -> bool:
+    """Whether its samples have more than 8 bits."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def white_of(picture: Image.Image, most: float) -> float:
+    """The level that is white in a picture of deep samples, of which `most` is the brightest.
+
+    Integers are 16-bit samples unless larger ones appear. Floats say nothing of their range: it is the first of 0..1,
+    0..255 and 0..65535 that holds them all, else up to the brightest.
+    """
     if picture.mode == "F":
-        return 1.0 if most <= 1.0 else 255.0
-    return 65_535.0 if most <= 65_535 else 4_294_967_295.0
+        return next((white for white in (1.0, 255.0, 65_535.0) if most <= white), most)
+    return 65_535.0 if picture.mode != "I" or most <= 65_535 else 4_294_967_295.0
+
+
+def brightest(picture: Image.Image) -> float:
+    """The highest finite level of a picture of deep samples; 0 where none is above it."""
+    width, height = picture.size
+    step, most = max(1, _BAND_PIXELS // width), 0.0
+    for row in range(0, height, step):
+        levels = np.asarray(picture.crop((0, row, width, min(row + step, height))))
+        most = max(most, float(np.max(levels, initial=0.0, where=np.isfinite(levels))))
+    return most
 
 
 def _grey_to_rgb(part: Image.Image, white: float) -> Image.Image:

@@ -9,11 +9,13 @@ from enum import Enum
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from contract.parameters import is_ours, read_parameters, write_parameters
-from contract.spec import ContractError, Entry
+from contract.parameters import is_companion, is_ours, read_parameters, write_parameters
+from contract.spec import ContractError, Entry, Fusion
 
 INPUT = "image"
 OUTPUT = "probabilities"
+ROLLOUT = "rollout"
+ATTENTION = "attention"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
 ENGINE_FILE = "model.plan"
@@ -75,8 +77,12 @@ def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtim
     preprocessing = entry.preprocessing
     dims = [preprocessing.height, preprocessing.width, 3]
     config = ModelConfig(name=entry.name, max_batch_size=entry.max_batch_size)
-    config.input.add(name=INPUT, data_type="TYPE_UINT8", dims=dims)
+    config.input.add(name=INPUT, data_type="TYPE_UINT8", format="FORMAT_NHWC", dims=dims)
     config.output.add(name=OUTPUT, data_type="TYPE_FP32", dims=[entry.classes], label_filename=LABELS_FILE)
+    if (rollout := entry.explains) is not None:
+        grid = [rollout.rows, rollout.columns]
+        config.output.add(name=ROLLOUT, data_type="TYPE_FP32", dims=[len(Fusion), *grid])
+        config.output.add(name=ATTENTION, data_type="TYPE_FP32", dims=[rollout.layers, rollout.heads, *grid])
     if runtime is Runtime.TENSORRT:
         config.platform = "tensorrt_plan"
         config.instance_group.add(count=scheduling.instances, kind="KIND_GPU")
@@ -115,8 +121,10 @@ def read_config(config: ModelConfig) -> Entry | None:
     parameters = {str(key): str(value.string_value) for key, value in config.parameters.items()}
     if not is_ours(parameters):
         return None
-    image = _only(config, "input", INPUT, "TYPE_UINT8")
-    probabilities = _only(config, "output", OUTPUT, "TYPE_FP32")
+    companion = is_companion(parameters)
+    (image,) = _tensors(config, "input", (INPUT,), "TYPE_UINT8")
+    outputs = (OUTPUT, ROLLOUT, ATTENTION) if companion else (OUTPUT,)
+    probabilities, *maps = _tensors(config, "output", outputs, "TYPE_FP32")
     if len(image) != 3 or image[2] != 3 or min(image) < 1:
         raise ContractError("input.dims", f"must be [height, width, 3], is {image}")
     entry = read_parameters(
@@ -125,6 +133,7 @@ def read_config(config: ModelConfig) -> Entry | None:
         height=image[0],
         width=image[1],
         max_batch_size=int(config.max_batch_size),
+        attention=_attention(*maps) if companion else None,
     )
     if probabilities != [entry.classes]:
         raise ContractError(
@@ -150,13 +159,28 @@ def from_pbtxt(text: str) -> ModelConfig:
         raise ContractError(CONFIG_FILE, f"is not a Triton model configuration: {error}") from None
 
 
-def _only(config: ModelConfig, side: str, name: str, data_type: str) -> list[int]:
-    """The dims of the one tensor on `side`, which must have this name and type."""
+def _attention(rollout: list[int], attention: list[int]) -> tuple[int, int, int, int]:
+    """Layers, heads, rows and columns of a companion's outputs."""
+    if len(attention) != 4 or rollout != [len(Fusion), *attention[2:]]:
+        raise ContractError(
+            "output.dims",
+            f"{ROLLOUT!r} must be [{len(Fusion)}, rows, columns] and {ATTENTION!r} [layers, heads, rows, columns]; "
+            f"they are {rollout} and {attention}",
+        )
+    layers, heads, rows, columns = attention
+    return layers, heads, rows, columns
+
+
+def _tensors(config: ModelConfig, side: str, wanted: tuple[str, ...], data_type: str) -> list[list[int]]:
+    """The dims of the tensors on `side`, which must have these names, in this order, and this type."""
     tensors = [(str(tensor.name), tensor.data_type, tensor.dims) for tensor in getattr(config, side)]
     descriptor = config.DESCRIPTOR.fields_by_name[side].message_type.fields_by_name["data_type"].enum_type
     # A Triton newer than this protobuf may have types that it does not name.
     names = {number: value.name for number, value in descriptor.values_by_number.items()}
     found = [(tensor, names.get(number, str(number))) for tensor, number, _ in tensors]
-    if found != [(name, data_type)]:
-        raise ContractError(side, f"must be one tensor {name!r} of {data_type}; the entry has {found}")
-    return [int(dim) for dim in tensors[0][2]]
+    if found != [(name, data_type) for name in wanted]:
+        words = "one tensor" if len(wanted) == 1 else "the tensors"
+        raise ContractError(
+            side, f"must be {words} {', '.join(map(repr, wanted))} of {data_type}; the entry has {found}"
+        )
+    return [[int(dim) for dim in dims] for _, _, dims in tensors]

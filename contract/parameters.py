@@ -10,6 +10,12 @@ said again here; the rest is:
     contract.fill            "r,g,b"; with crop mode border only
     contract.labels          a JSON list of strings, one for each class
     build.<anything>         provenance
+
+and of a companion, which explains what other entries answer (`contract.spec.Rollout`):
+
+    contract.explains           a JSON list of the names of these entries
+    contract.explains_weights   their build.weights_sha256
+    contract.explains_discard   the share of the weakest attention that is left out; optional
 """
 
 import json
@@ -17,13 +23,14 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
 
-from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing
+from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing, Rollout
 
 SCHEMA = "1"
 PREFIX = "contract."
 BUILD_PREFIX = "build."
 _REQUIRED = frozenset({"schema", "crop_pct", "crop_mode", "interpolation", "labels"})
-_OPTIONAL = frozenset({"fill"})
+_EXPLAINS = ("explains", "explains_weights", "explains_discard")
+_OPTIONAL = frozenset({"fill", *_EXPLAINS})
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
@@ -45,11 +52,31 @@ def write_parameters(entry: Entry) -> dict[str, str]:
     }
     if preprocessing.crop_mode is CropMode.BORDER:
         parameters[f"{PREFIX}fill"] = ",".join(str(level) for level in preprocessing.fill)
+    if (rollout := entry.explains) is not None:
+        parameters[f"{PREFIX}explains"] = json.dumps(rollout.entries)
+        parameters[f"{PREFIX}explains_weights"] = rollout.weights_sha256
+        if rollout.discard:
+            parameters[f"{PREFIX}explains_discard"] = repr(rollout.discard)
     return parameters | {f"{BUILD_PREFIX}{key}": value for key, value in entry.build.items()}
 
 
-def read_parameters(parameters: Mapping[str, str], *, name: str, height: int, width: int, max_batch_size: int) -> Entry:
+def is_companion(parameters: Mapping[str, str]) -> bool:
+    """Whether an entry of ours explains what others answer."""
+    return f"{PREFIX}explains" in parameters
+
+
+def read_parameters(  # noqa: PLR0913 (what Triton's own fields say)
+    parameters: Mapping[str, str],
+    *,
+    name: str,
+    height: int,
+    width: int,
+    max_batch_size: int,
+    attention: tuple[int, int, int, int] | None = None,
+) -> Entry:
     """The entry that `parameters` and Triton's own fields describe together.
+
+    `attention` is a companion's layers, heads, rows and columns.
 
     Raises:
         ContractError: a key is missing, unknown or wrong; the message starts with that key.
@@ -61,6 +88,11 @@ def read_parameters(parameters: Mapping[str, str], *, name: str, height: int, wi
         )
     for key in sorted(_REQUIRED - ours.keys()):
         raise ContractError(PREFIX + key, "is missing")
+    for key in _EXPLAINS[1:] if "explains" not in ours else ():
+        if key in ours:
+            raise ContractError(PREFIX + key, f"needs {PREFIX}explains")
+    if "explains" in ours and "explains_weights" not in ours:
+        raise ContractError(f"{PREFIX}explains_weights", "is missing")
     for key in sorted(ours.keys() - _REQUIRED - _OPTIONAL):
         raise ContractError(PREFIX + key, f"is not a key of schema {SCHEMA}")
     try:
@@ -74,18 +106,32 @@ def read_parameters(parameters: Mapping[str, str], *, name: str, height: int, wi
                 interpolation=_choice("interpolation", ours["interpolation"], Interpolation),
                 fill=_colour("fill", ours["fill"]) if "fill" in ours else (0, 0, 0),
             ),
-            labels=_labels("labels", ours["labels"]),
+            labels=_strings("labels", ours["labels"]),
             max_batch_size=max_batch_size,
             build={
                 key.removeprefix(BUILD_PREFIX): value
                 for key, value in parameters.items()
                 if key.startswith(BUILD_PREFIX)
             },
+            explains=_rollout(ours, attention) if attention else None,
         )
     except ContractError as error:
         if error.key in _REQUIRED | _OPTIONAL:
             raise ContractError(PREFIX + error.key, str(error).removeprefix(f"{error.key}: ")) from None
         raise
+
+
+def _rollout(ours: Mapping[str, str], attention: tuple[int, int, int, int]) -> Rollout:
+    layers, heads, rows, columns = attention
+    return Rollout(
+        entries=_strings("explains", ours["explains"]),
+        weights_sha256=ours["explains_weights"],
+        layers=layers,
+        heads=heads,
+        rows=rows,
+        columns=columns,
+        discard=_decimal("explains_discard", ours.get("explains_discard", "0")),
+    )
 
 
 def _decimal(key: str, text: str) -> float:
@@ -111,11 +157,11 @@ def _colour(key: str, text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _labels(key: str, text: str) -> tuple[str, ...]:
+def _strings(key: str, text: str) -> tuple[str, ...]:
     try:
-        labels = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):  # The latter of lists nested a thousand deep.
         raise ContractError(key, "must be a JSON list of strings; is not JSON") from None
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ContractError(key, "must be a JSON list of strings")
-    return tuple(labels)
+    return tuple(found)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_SIDE = 4096
 
 
@@ -73,12 +74,52 @@ class Preprocessing:
             )
 
 
+class Fusion(str, Enum):
+    """How the attention of a layer's heads becomes one matrix, in the order of a companion's output."""
+
+    MEAN = "mean"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What makes an entry a companion: whose answers it explains, and the shape of its maps.
+
+    Raises:
+        ContractError: a value is out of range.
+    """
+
+    entries: tuple[str, ...]
+    """Names of the entries whose answers it explains."""
+    weights_sha256: str
+    """Of the weights that it shares with them: their `build.weights_sha256`."""
+    layers: int
+    heads: int
+    rows: int
+    """Of the grid of patches."""
+    columns: int
+    discard: float = 0.0
+    """Share of each layer's weakest attention that is left out, 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        if not self.entries or not all(NAME.fullmatch(name) for name in self.entries):
+            raise ContractError("explains", f"must name entries, each matching {NAME.pattern}; is {self.entries}")
+        if not SHA256.fullmatch(self.weights_sha256):
+            raise ContractError("explains_weights", f"must be a SHA-256 in hex, is {self.weights_sha256!r}")
+        if min(self.layers, self.heads, self.rows, self.columns) < 1:
+            raise ContractError("explains", "must have at least one layer, head, row and column")
+        if not 0 <= self.discard < 1:
+            raise ContractError("explains_discard", f"must be 0 to below 1, is {self.discard}")
+
+
 @dataclass(frozen=True)
 class Entry:
     """One model of the repository.
 
     Its input is named `image`: uint8 `[batch, height, width, 3]`, RGB. Its output is named `probabilities`: float32
-    `[batch, classes]`, each row summing to 1.
+    `[batch, classes]`, each row summing to 1. A companion has two more, both float32: `rollout` `[batch, fusions, rows,
+    columns]`, in the order of `Fusion`, and `attention` `[batch, layers, heads, rows, columns]`.
 
     Raises:
         ContractError: a value is out of range.
@@ -90,7 +131,9 @@ class Entry:
     """One for each class, by index. Need not be unique (ImageNet has two cranes)."""
     max_batch_size: int
     build: Mapping[str, str] = field(default_factory=dict)
-    """Provenance: shown, never interpreted."""
+    """Provenance: shown, never interpreted, but for `weights_sha256`: a companion names the one that it explains."""
+    explains: Rollout | None = None
+    """What it explains where it is a companion; None where it is a classifier of its own."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -104,6 +147,11 @@ class Entry:
                 raise ContractError("labels", f"class {index} must be valid Unicode, is {label!r}")
         if self.max_batch_size < 1:
             raise ContractError("max_batch_size", f"must be at least 1, is {self.max_batch_size}")
+
+    @property
+    def weights_sha256(self) -> str:
+        """The digest of its weights, as its build says; empty where it does not."""
+        return self.build.get("weights_sha256", "")
 
     @property
     def classes(self) -> int:

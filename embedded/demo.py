@@ -16,6 +16,8 @@ from embedded.errors import Unable
 from embedded.supervisor import Options, Stack
 
 PROJECT = Path(__file__).resolve().parents[1]
+MODELS = ("imagenet_efficientnet_lite0", "cifar10_vit")
+"""The bundled entries: a convolutional network that knows a thousand classes, and a Vision Transformer of ten."""
 BAR = 30
 
 
@@ -33,28 +35,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m embedded.demo", description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", default=PROJECT / "docs" / "images" / "cat.jpg")
     parser.add_argument("--repository", type=Path, default=PROJECT / "model_repository", help="default: %(default)s")
-    parser.add_argument("--model", default="cifar10_vit", help="default: %(default)s")
+    parser.add_argument("--models", nargs="+", default=MODELS, help="default: %(default)s")
     given = parser.parse_args(arguments)
     write = sys.stdout.write
     try:
         photo = given.photo.read_bytes()
-        asyncio.run(_demonstrate(photo, os.path.relpath(given.photo), given.repository, given.model))
+        asyncio.run(_demonstrate(photo, os.path.relpath(given.photo), given.repository, given.models))
     except (Unable, OSError, asyncio.TimeoutError) as error:
         write(f"vitrine: {_reason(error)}\n")
         return 2
     return 0
 
 
-async def _demonstrate(photo: bytes, path: str, repository: Path, model: str) -> None:
+async def _demonstrate(photo: bytes, path: str, repository: Path, models: Sequence[str]) -> None:
     began = time.monotonic()
     async with Stack(Options(repository, show=lambda _: None)) as stack:
         await stack.ready(timeout_s=30)
         ready = time.monotonic()
-        answer = await asyncio.to_thread(ask, stack.gateway_url, photo, model)
+        sys.stdout.write(f"\n  {path}\n")
+        for model in models:
+            answer = await asyncio.to_thread(ask, stack.gateway_url, photo, model)
+            sys.stdout.write(picture(answer))
         answered = time.monotonic()
-        sys.stdout.write(picture(answer, path))
         sys.stdout.write(
-            f"\n  ready after {ready - began:.1f} s, answered {1000 * (answered - ready):.0f} ms later\n\n"
+            f"\n  ready after {ready - began:.1f} s, all answers {1000 * (answered - ready):.0f} ms later\n\n"
             "  go on with      make run\n"
             f"  and then        curl --data-binary @{path} http://127.0.0.1:8080/v1/classify\n\n"
         )
@@ -80,12 +84,12 @@ def ask(url: str, photo: bytes, model: str) -> Answer:
         )
 
 
-def picture(answer: Answer, photo: str) -> str:
+def picture(answer: Answer) -> str:
     """The answer as text: a bar for each class, a line for the stages."""
     widest = max((len(label) for label, _ in answer.scores), default=0)
     bars = [f"  {label:<{widest}}  {'█' * round(BAR * score):<{BAR}}  {score:6.1%}" for label, score in answer.scores]
     stages = [f"{name} {duration:.1f} ms" for name, duration in durations(answer.stages)]
-    return "\n".join([f"\n  {photo}, by {answer.model}", "", *bars, "", f"  {', '.join(stages)}", ""])
+    return "\n".join([f"\n  {answer.model}", "", *bars, "", f"  {', '.join(stages)}", ""])
 
 
 def durations(server_timing: str) -> list[tuple[str, float]]:

@@ -9,17 +9,22 @@ from typing import Any
 
 import anyio.lowlevel
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from contract.cpus import available_cpus
 from service.admission import Admission
-from service.api import classify, models, ops
-from service.api.deps import API, Services, expose_apart
+from service.api import classify, explain, models, open_inference, ops
+from service.api.deps import Services, expose_apart, is_api
 from service.api.errors import add_handlers, as_problems
-from service.api.head import HeadMiddleware
+from service.api.head import HeadMiddleware, RootPathMiddleware
 from service.api.middleware import RequestMiddleware
+from service.api.playground import playground
+from service.api.receiving import DEADLINE_HEADER
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
+from service.explanation import Explainer
+from service.inference import Inference
 from service.keys import Keys
 from service.memory import BodyMemory, DecodingMemory, Memory, memory_limit
 from service.metrics import Metrics
@@ -28,7 +33,8 @@ from service.preparation import Preparation
 from service.settings import Settings
 from service.threads import Threads
 from service.tracing import outgoing, require_sdk, sending_to
-from service.triton import InferenceBackend, TritonBackend
+from service.triton import InferenceBackend
+from service.tritons import Tritons
 
 VERSION = version("vitrine")
 _DECODERS_PER_CPU = 2
@@ -52,16 +58,20 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        triton = backend or TritonBackend(settings.triton_url, outgoing)
+        triton = backend or Tritons(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
-            preparation = Preparation(threads, DecodingMemory(memory.decoding), settings.max_image_pixels)
+            decoding, admission = DecodingMemory(memory.decoding), Admission(settings.max_in_flight)
+            preparation = Preparation(threads, decoding, settings.max_image_pixels)
+            pipeline = Pipeline(triton, catalog, preparation, metrics)
             app.state.services = Services(
-                pipeline=Pipeline(triton, catalog, preparation, metrics),
+                pipeline=pipeline,
+                explainer=Explainer(pipeline, triton, catalog, preparation, admission, decoding, threads),
+                inference=Inference(pipeline, catalog, preparation),
                 catalog=catalog,
                 collector=CatalogCollector(catalog),
                 metrics=metrics,
-                admission=Admission(settings.max_in_flight),
+                admission=admission,
                 read_seconds=settings.read_timeout_seconds,
                 deadline_seconds=settings.deadline_seconds,
                 max_batch_pictures=settings.max_batch_pictures,
@@ -90,7 +100,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "metrics": False,
             "logs": False,
             "operation_spans": False,
-            "exclude": lambda scope: not scope["path"].startswith(f"{API}/"),
+            "exclude": lambda scope: not is_api(scope["path"]),
         },
     )
     around = {
@@ -99,7 +109,9 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         "tracer": tracing.get_tracer("vitrine", VERSION) if tracing else None,
         "bodies": BodyMemory(memory.bodies, settings.max_body_bytes),
     }
-    routers = [classify.router, models.router, ops.router]
+    page = playground(shown=settings.playground)
+    protocol = [open_inference.router, open_inference.inference_router]
+    routers = [classify.router, explain.router, models.router, *protocol, ops.router, page]
     if settings.metrics_port is None:
         routers.append(ops.metrics_router)
     else:
@@ -107,6 +119,17 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         _assemble(exposition, [ops.metrics_router], **around)
         expose_apart(app, exposition)
     _assemble(app, routers, **around)
+    if settings.cors_origins:
+        # Around all else, so that a page can read errors too.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Accept", "Authorization", "Content-Type", DEADLINE_HEADER, "X-Request-ID", "traceparent"),
+            expose_headers=("X-Request-ID", "Server-Timing", "Retry-After"),
+        )
+    if settings.root_path:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     document = app.openapi
     app.openapi = lambda: as_problems(document())  # type: ignore[method-assign] # as FastAPI's manual does
     return app

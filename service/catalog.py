@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from service.companions import Explanations, explanations_of
 from service.errors import ModelNotNamed, ModelNotReady, ModelRefused, TritonUnavailable, UnknownModel, VitrineError
 from service.states import Loading, Refused, Served, State
 from service.survey import Survey
@@ -45,7 +46,7 @@ class Catalog:
         self._next: asyncio.Task[None] | None = None
 
     def states(self) -> list[State]:
-        """Every entry, by name.
+        """Every entry, companions too, by name.
 
         Raises:
             TritonUnavailable: Triton did not answer the last look.
@@ -54,12 +55,20 @@ class Catalog:
         return [self._states[name] for name in sorted(self._states)]
 
     def models(self) -> list[Served]:
-        """Everything served, by name.
+        """Every classifier that is served, by name.
 
         Raises:
             TritonUnavailable: Triton did not answer the last look.
         """
-        return [state for state in self.states() if isinstance(state, Served)]
+        return [state for state in self._served() if not state.is_companion]
+
+    def explanations(self, model: Served) -> Explanations:
+        """How the answers of `model` can be explained.
+
+        Raises:
+            TritonUnavailable: Triton did not answer the last look.
+        """
+        return explanations_of(model, self._served())
 
     def resolve(self, name: str | None) -> Served:
         """The model of that name, or the default one.
@@ -76,6 +85,8 @@ class Catalog:
             name = self._default or self._only()
         state = self._states.get(name)
         if isinstance(state, Served):
+            if (rollout := state.entry.explains) is not None:
+                raise UnknownModel(f"{name!r} is no classifier; it explains {', '.join(rollout.entries)}: ask for that")
             return state
         if isinstance(state, Refused):
             raise ModelRefused(f"model {name!r} is refused: {state.reason}", _MENDED_SECONDS)
@@ -138,13 +149,16 @@ class Catalog:
 
     def _know(self, states: dict[str, State]) -> None:
         for name, state in states.items():
-            if state != self._states.get(name):
+            if not _alike(state, self._states.get(name)):
                 _tell(state)
             if isinstance(state, Served) and state.refused and state.refused != _refused(self._states.get(name)):
                 _tell(state.refused)
         self._states = states
         self._seen_at = self._clock()
         self._reachable = True
+
+    def _served(self) -> list[Served]:
+        return [state for state in self.states() if isinstance(state, Served)]
 
     def _only(self) -> str:
         models = self.models()
@@ -168,6 +182,13 @@ class Catalog:
     def _require_triton(self) -> None:
         if not self._reachable:
             raise TritonUnavailable("the inference server is not reachable; try again shortly")
+
+
+def _alike(state: State, known: State | None) -> bool:
+    """Whether there is nothing to tell: Tritons come and go without a word for each entry."""
+    if isinstance(state, Served) and isinstance(known, Served):
+        return (state.entry, state.version) == (known.entry, known.version)
+    return state == known
 
 
 def _refused(state: State | None) -> Refused | None:

@@ -49,11 +49,21 @@ class CatalogCollector(Collector):
                 "Always 1; the labels say what is served, top-1 and agreement with FP32 in percent.",
                 labels=("model", "version", *_STATED),
             ),
+            GaugeMetricFamily(
+                "vitrine_model_tritons",
+                "Tritons that have the version of a model that answers.",
+                labels=("model", "version"),
+            ),
+            GaugeMetricFamily(
+                "vitrine_model_tritons_apart",
+                "Tritons that have another version of a model than the one that answers, and get no requests for it.",
+                labels=("model",),
+            ),
         )
 
     def collect(self) -> tuple[GaugeMetricFamily, ...]:
         """The metrics as of now; no entry while Triton is away."""
-        ready, entries, entry_state, models = self.describe()
+        ready, entries, entry_state, models, tritons, apart = self.describe()
         try:
             self._catalog.check_ready()
             ready.add_metric((), 1)
@@ -69,7 +79,9 @@ class CatalogCollector(Collector):
                 build = served.entry.build
                 stated = [next((build[key] for key in keys if key in build), "") for keys in _STATED.values()]
                 models.add_metric((served.name, served.version, *stated), 1)
-        return ready, entries, entry_state, models
+                tritons.add_metric((served.name, served.version), max(1, len(served.at)))
+                apart.add_metric((served.name,), served.apart)
+        return ready, entries, entry_state, models, tritons, apart
 
 
 def _newer(state: State, kind: type[State]) -> bool:

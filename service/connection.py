@@ -39,7 +39,9 @@ class Connection(Http11):
         """See asyncio."""
         super().connection_made(transport)
         # The kernel's, as it alone knows what was taken (RFC 5482).
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SEND_SECONDS * 1000)
+        connected = transport.get_extra_info("socket")
+        if connected.family != socket.AF_UNIX:  # Whose other end cannot fall silent without being closed.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SEND_SECONDS * 1000)
         self._await_head(self._head_seconds)
         if len(self.connections) > self._most:
             self._make_room()

@@ -15,6 +15,7 @@ VitrineError
 │   ├── InvalidParameter    parameter_invalid
 │   ├── ModelNotNamed       model_required
 │   ├── UnknownModel        model_not_found
+│   ├── ExplanationUnavailable  explanation_unavailable
 │   ├── UnsupportedMedia    media_type_unsupported
 │   ├── CorruptImage        image_corrupt
 │   ├── ImageTooLarge       image_too_large
@@ -157,6 +158,13 @@ class UnknownModel(RequestError):
 
     code = "model_not_found"
     title = "The model is not served"
+
+
+class ExplanationUnavailable(RequestError):
+    """The model's answers cannot be explained by the method that was asked for."""
+
+    code = "explanation_unavailable"
+    title = "The model cannot be explained so"
 
 
 class UnsupportedMedia(RequestError):

@@ -53,7 +53,8 @@ class Keys:
             KeysError: the file cannot be read, or a line is not `NAME sha256:DIGEST [rate=N]`.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            # Windows' editors begin a file with a byte order mark.
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise KeysError(f"the API keys {path} cannot be read: {error}") from None
         lines = _lines(text, path)

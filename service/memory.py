@@ -7,8 +7,8 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +105,21 @@ class DecodingMemory:
             timer.cancel()
             with self._lock, suppress(ValueError):  # Granted already.
                 self._waiting.remove((needed, waiting))
+
+    @asynccontextmanager
+    async def lent(self, needed: int) -> AsyncIterator[None]:
+        """Surrounds work that takes so many bytes; it waits for them as decoding does.
+
+        Raises:
+            ImageTooLarge: there are never so many.
+            Overloaded: others kept them too long.
+        """
+        if not self.take(needed):
+            await self.wait_for(needed)
+        try:
+            yield
+        finally:
+            self.give_back(needed)
 
     def _grant(self, needed: int, waiting: "asyncio.Future[None]") -> None:
         if waiting.done():

@@ -35,7 +35,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "vitrine_stage_duration_seconds",
-            "Time spent in each stage of a classify request that was answered, by route; `total` is the whole request.",
+            "Time spent in each stage of a request with pictures that was answered, by route; `total` is all of it.",
             ["route", "stage"],
             buckets=_SECONDS,
             registry=registry,
@@ -80,7 +80,7 @@ class Metrics:
         build.labels(version).set(1)
 
     def observe(self, route: str, stages: Stages) -> None:
-        """Record the stages of an answered classify request."""
+        """Record the stages of an answered request with pictures."""
         for stage, seconds in stages.seconds.items():
             self.stage_seconds.labels(route, stage).observe(seconds)
         self.stage_seconds.labels(route, "total").observe(stages.total())

@@ -1,9 +1,10 @@
 """The way of a request's pictures: preparation, Triton, the best classes. One picture is a batch of one."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from service.stages import Stages
 from service.states import Served
 from service.threads import together
 from service.triton import InferenceBackend
+
+_Found = TypeVar("_Found")
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -71,40 +75,49 @@ class Pipeline:
         Raises:
             VitrineError: what happens to all of them.
         """
-        served = self._catalog.resolve(asked.model)
-        with self._counted(served.entry.name, asked.deadline, len(contents)) as outcomes:
-            try:
-                answer = await self._run(served, contents, asked, stages)
-            except (ModelNotReady, UnknownModel):
-                # Another version may have taken its place since the last refresh.
-                await self._catalog.refresh()
-                newer = self._catalog.resolve(served.entry.name)
-                if newer == served:
-                    raise
-                answer = await self._run(newer, contents, asked, stages)
+        name = self._catalog.resolve(asked.model).name
+        with self.counted(name, asked.deadline, len(contents)) as outcomes:
+            answer = await self.current(
+                lambda: self._catalog.resolve(name), lambda served: self._run(served, contents, asked, stages)
+            )
             outcomes[:] = [each.code if isinstance(each, VitrineError) else "ok" for each in answer.results]
             return answer
+
+    async def current(self, find: Callable[[], _Found], work: Callable[[_Found], Awaitable[_Done]]) -> _Done:
+        """What `work` gives with what `find` finds in the catalog; once more, where that has changed meanwhile."""
+        found = find()
+        try:
+            return await work(found)
+        except (ModelNotReady, UnknownModel):
+            # Another version may have taken its place since the last refresh.
+            await self._catalog.refresh()
+            newer = find()
+            if newer == found:
+                raise
+            return await work(newer)
 
     async def _run(self, served: Served, contents: Sequence[bytes], asked: Asked, stages: Stages) -> Classified:
         prepared = await self._preparation.prepare(contents, served.entry.preprocessing, asked.deadline, stages)
         whole = [each for each in prepared if isinstance(each, Prepared)]
         if whole:
             with stages.timed("triton"):
-                rows = iter(await self._infer(served, whole, asked.deadline))
+                rows = iter(await self.infer(served, [each.pixels for each in whole], asked.deadline))
         results = (
             _classes(next(rows), each, served, asked) if isinstance(each, Prepared) else each for each in prepared
         )
         return Classified(served.entry.name, served.version, tuple(results))
 
-    async def _infer(
-        self, served: Served, prepared: Sequence[Prepared], deadline: Deadline
+    async def infer(
+        self, served: Served, pixels: Sequence[npt.NDArray[np.uint8]], deadline: Deadline
     ) -> list[npt.NDArray[np.float32]]:
-        """A row for each picture, asked for in batches as large as the model takes."""
+        """A row of probabilities for each picture, asked for in batches as large as the model takes.
+
+        Raises:
+            VitrineError: Triton does not answer, or not with rows of the model's classes.
+        """
         size = served.entry.max_batch_size
-        batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
-        answers = await together(
-            self._infer_batch(served, np.stack([each.pixels for each in batch]), deadline) for batch in batches
-        )
+        batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        answers = await together(self._infer_batch(served, np.stack(batch), deadline) for batch in batches)
         return [row for rows in answers for row in rows]
 
     async def _infer_batch(
@@ -117,7 +130,7 @@ class Pipeline:
         return rows
 
     @contextmanager
-    def _counted(self, model: str, deadline: Deadline, pictures: int) -> Iterator[list[str]]:
+    def counted(self, model: str, deadline: Deadline, pictures: int) -> Iterator[list[str]]:
         """Count each picture's outcome: those in the list, or what left the block for all."""
         outcomes = ["ok"] * pictures
         try:
@@ -145,8 +158,20 @@ def best(
     return tuple(Prediction(labels[index], index, score) for index, score in scored if score >= min_score)
 
 
+def check_probabilities(row: npt.NDArray[np.float32]) -> None:
+    """Demand that a row of a model's answer holds probabilities.
+
+    Raises:
+        InvalidOutput: it does not.
+    """
+    if not (np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 0.01):
+        raise InvalidOutput("the model answered with numbers that are not probabilities")
+
+
 def _classes(row: npt.NDArray[np.float32], prepared: Prepared, served: Served, asked: Asked) -> Classes | InvalidOutput:
     """The classes of one row of the model's answer, unless it holds no probabilities."""
-    if not (np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 0.01):
-        return InvalidOutput("the model answered with numbers that are not probabilities")
+    try:
+        check_probabilities(row)
+    except InvalidOutput as error:
+        return error
     return Classes(best(row, served.entry.labels, asked.top_k, asked.min_score), prepared.warnings)

@@ -23,6 +23,8 @@ class Prepared:
     pixels: npt.NDArray[np.uint8]
     """`[height, width, 3]`"""
     warnings: tuple[str, ...]
+    size: tuple[int, int]
+    """Width and height of the whole picture, upright."""
 
 
 class Preparation:
@@ -86,4 +88,4 @@ def _decode(opened: Opened, deadline: Deadline, stages: Stages) -> Prepared:
     with stages.timed("decode"):
         warnings = opened.decode()
     with stages.timed("resize"):
-        return Prepared(opened.pixels(), warnings)
+        return Prepared(opened.pixels(), warnings, opened.size)

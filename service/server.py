@@ -5,8 +5,10 @@ import contextlib
 import ctypes
 import functools
 import logging
+import os
 import resource
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +27,10 @@ _LARGE_BYTES = 4_194_304
 """A photograph of a megapixel: smaller ones are decoded into memory that is there already."""
 _KEPT_BYTES = 33_554_432
 """Of an arena, for them."""
+UNIX = "unix:"
+"""Before the path of a UNIX socket, where others have a host."""
+_METRICS_HOST = "127.0.0.1"
+"""Of the metrics' own port, where the API has a UNIX socket."""
 GRACE_SECONDS = 30
 """What requests in flight get at the end."""
 
@@ -63,13 +69,22 @@ def listen(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
 
     It ends the process where one cannot be had, with the reason in the log.
     """
-    ports = (settings.port, settings.metrics_port)
-    api, metrics = (
-        None if port is None else uvicorn.Config("", host=settings.host, port=port, log_config=None).bind_socket()
-        for port in ports
-    )
-    assert api is not None  # noqa: S101 (it has a port)
-    return api, metrics
+    path = settings.host.removeprefix(UNIX)
+    at_unix = path != settings.host
+    if at_unix:
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.stat(path).st_mode):
+                os.unlink(path)  # A process that ended leaves its own; another file is not ours to remove.
+        api = uvicorn.Config("", uds=path, log_config=None).bind_socket()
+    else:
+        api = _bound(settings.host, settings.port)
+    if settings.metrics_port is None:
+        return api, None
+    return api, _bound(_METRICS_HOST if at_unix else settings.host, settings.metrics_port)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    return uvicorn.Config("", host=host, port=port, log_config=None).bind_socket()
 
 
 def share_freed_memory() -> None:

@@ -7,8 +7,9 @@ from contextlib import contextmanager, nullcontext
 from opentelemetry.context import get_current
 from opentelemetry.trace import Tracer
 
-STAGES = ("receive", "wait", "decode", "resize", "triton")
-"""The timed parts of a request, in order; `wait` is for a thread that decodes. They do not overlap."""
+STAGES = ("receive", "wait", "decode", "resize", "triton", "render")
+"""The timed parts of a request, in order; `wait` is for a thread that decodes, `render` draws an explanation's map.
+They do not overlap."""
 
 
 class Stages:

@@ -32,11 +32,20 @@ class Served:
     version: str
     refused: Refused | None = field(default=None, compare=False)
     """A newer version that does not answer, so that this one goes on."""
+    at: frozenset[tuple[str, int]] = frozenset()
+    """The Tritons that have this version, where there may be several."""
+    apart: int = field(default=0, compare=False)
+    """How many Tritons have another version only, and so get no requests for this entry."""
 
     @property
     def name(self) -> str:
         """The entry's name."""
         return self.entry.name
+
+    @property
+    def is_companion(self) -> bool:
+        """Whether it explains what others answer, and is no classifier of its own."""
+        return self.entry.explains is not None
 
 
 State = Served | Loading | Refused

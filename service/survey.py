@@ -70,20 +70,32 @@ class Survey:
         return one_line(line.reason) or self._failed.get((line.name, line.version), "")
 
     async def _state(self, lines: list[ModelVersion], at_once: asyncio.Semaphore) -> State | None:
-        """The highest version that answers; without one, what the highest lacks."""
-        refused: Refused | None = None
-        loading: Loading | None = None
-        for line in sorted(lines, key=lambda line: _number(line.version), reverse=True):
+        """The version that answers: of those that are whole, the one that most Tritons have; of equals the highest.
+
+        Without one, what the highest lacks. During a roll the old version answers until half of the Tritons have the
+        new one: a version that only the first of them has would send it everything.
+        """
+        newest_first = sorted(lines, key=lambda line: _number(line.version), reverse=True)
+        lacks: dict[str, Loading | Refused] = {}
+        for line in sorted(newest_first, key=lambda line: len(line.at), reverse=True):
             finding = await self._finding(line, at_once)
             if finding is None:
                 return None
             if isinstance(finding, Entry):
-                return Served(finding, line.version, refused)
+                refused = await self._refused(newest_first[: newest_first.index(line)], at_once)
+                others = frozenset[tuple[str, int]]().union(*(each.at for each in lines)) - line.at
+                return Served(finding, line.version, refused, line.at, len(others))
+            lacks[line.version] = finding
+        told = [lacks[line.version] for line in newest_first]
+        return next((each for each in told if isinstance(each, Refused)), told[0])
+
+    async def _refused(self, newer: list[ModelVersion], at_once: asyncio.Semaphore) -> Refused | None:
+        """The newest of these that somebody has to mend."""
+        for line in newer:
+            finding = await self._finding(line, at_once)
             if isinstance(finding, Refused):
-                refused = refused or finding
-            else:
-                loading = loading or finding
-        return refused or loading
+                return finding
+        return None
 
     async def _finding(self, line: ModelVersion, at_once: asyncio.Semaphore) -> _Finding:
         if reason := self._failed.get((line.name, line.version)):

@@ -49,6 +49,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A connection that is not ready gets no calls. What surely did not run, gRPC itself sends again elsewhere.
+    ("grpc.lb_policy_name", "round_robin"),
     # Triton is a neighbour: what the environment says of proxies is not meant for it.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
@@ -72,6 +74,8 @@ class ModelVersion:
     version: str
     ready: bool
     reason: str
+    at: frozenset[tuple[str, int]] = frozenset()
+    """The Tritons that have it ready, where there may be several."""
 
 
 class InferenceBackend(Protocol):
@@ -87,6 +91,11 @@ class InferenceBackend(Protocol):
         self, name: str, version: str, pixels: npt.NDArray[np.uint8], timeout: float
     ) -> npt.NDArray[np.float32]:
         """Probabilities `[batch, classes]` of uint8 pixels `[batch, height, width, 3]`; `timeout` in seconds."""
+
+    async def outputs(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...], timeout: float
+    ) -> list[npt.NDArray[np.float32]]:
+        """The float32 outputs of these names, in this order, each `[batch, ...]`."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -119,11 +128,17 @@ def from_status(status: StatusCode, details: str) -> VitrineError:
 
 
 class TritonBackend:
-    """Triton over one gRPC channel, which reconnects by itself. `metadata` is asked for each inference's headers."""
+    """Triton over one gRPC channel, which reconnects by itself; or several that are alike, round robin.
 
-    def __init__(self, address: str, metadata: Callable[[], tuple[tuple[str, str], ...]] = tuple) -> None:
+    `target` is gRPC's, `metadata` is asked for each inference's headers, and `authority` is the name that proxies see.
+    """
+
+    def __init__(
+        self, target: str, metadata: Callable[[], tuple[tuple[str, str], ...]] = tuple, authority: str = ""
+    ) -> None:
         self._metadata = metadata
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        named = [("grpc.default_authority", authority)] if authority else []
+        self._channel = grpc.aio.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *named])
         self._stub = GRPCInferenceServiceStub(self._channel)
         # The stub's own method would serialise the request, and copy the pixels twice more.
         self._infer = self._channel.unary_unary(
@@ -151,34 +166,47 @@ class TritonBackend:
         self, name: str, version: str, pixels: npt.NDArray[np.uint8], timeout: float
     ) -> npt.NDArray[np.float32]:
         """See `InferenceBackend.infer`."""
-        request = infer_request(name, version, pixels)
+        return (await self.outputs(name, version, pixels, (OUTPUT,), timeout))[0]
+
+    async def outputs(
+        self, name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...], timeout: float
+    ) -> list[npt.NDArray[np.float32]]:
+        """See `InferenceBackend.outputs`."""
+        request = infer_request(name, version, pixels, wanted)
         with triton_errors():
             answer = await self._infer(request, timeout=timeout, metadata=self._metadata())
+        found = dict(zip((each.name for each in answer.outputs), range(len(answer.outputs)), strict=True))
         try:
-            return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(answer.outputs[0].shape))
-        except (IndexError, ValueError) as error:
+            return [
+                np.frombuffer(answer.raw_output_contents[found[each]], np.float32).reshape(
+                    tuple(answer.outputs[found[each]].shape)
+                )
+                for each in wanted
+            ]
+        except (KeyError, IndexError, ValueError) as error:
             raise TritonFailed("the inference server answered without the output it was asked for") from error
 
-    async def close(self) -> None:
-        """See `InferenceBackend.close`."""
-        await self._channel.close()
+    async def close(self, grace: float | None = None) -> None:
+        """See `InferenceBackend.close`; calls that are under way get `grace` seconds to end."""
+        await self._channel.close(grace)
 
 
-def infer_request(name: str, version: str, pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A `ModelInferRequest` with `pixels`, as it goes over the wire.
+def infer_request(name: str, version: str, pixels: npt.NDArray[np.uint8], wanted: tuple[str, ...] = (OUTPUT,)) -> bytes:
+    """A `ModelInferRequest` for the outputs `wanted` of `pixels`, as it goes over the wire.
 
     The pixels are its last field, `raw_input_contents` (number 7, length-delimited), and are copied once.
     """
     content = np.ascontiguousarray(pixels)
-    return b"".join((_infer_head(name, version, pixels.shape), b"\x3a", _varint(content.nbytes), content.data))
+    return b"".join((_infer_head(name, version, pixels.shape, wanted), b"\x3a", _varint(content.nbytes), content.data))
 
 
 @lru_cache(maxsize=256)
-def _infer_head(name: str, version: str, shape: tuple[int, ...]) -> bytes:
+def _infer_head(name: str, version: str, shape: tuple[int, ...], wanted: tuple[str, ...]) -> bytes:
     """All but the pixels; the same for every picture."""
     request = ModelInferRequest(model_name=name, model_version=version)
     request.inputs.add(name=INPUT, datatype="UINT8", shape=shape)
-    request.outputs.add(name=OUTPUT)
+    for each in wanted:
+        request.outputs.add(name=each)
     head: bytes = request.SerializeToString()
     return head
 

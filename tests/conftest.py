@@ -7,8 +7,14 @@ from pathlib import Path
 
 NEEDS = {
     "torch": ["gpu", "unit/build_engines", "unit/training", "unit/contract/test_pixels_timm.py"],
-    "fastapi": ["unit/service", "unit/test_dashboards.py", "unit/test_docs.py"],
-    "pytriton": ["unit/embedded", "integration", "unit/benchmarks"],
+    "transformers": [
+        f"unit/build_engines/model/test_{name}.py" for name in ("processor", "origins", "fitting", "model_folder")
+    ],
+    "fastapi": [
+        *("unit/service", "unit/vitrine", "unit/test_dashboards.py", "unit/test_deploy.py", "unit/test_docs.py"),
+        "unit/test_faithfulness.py",
+    ],
+    "pytriton": ["unit/embedded", "integration", "browser", "unit/benchmarks"],
 }
 """What each package that not every environment has is needed for."""
 

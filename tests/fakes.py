@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from contract.config import Scheduling, write_config
-from contract.spec import Entry, Preprocessing
+from contract.config import Scheduling, read_config, write_config
+from contract.spec import Entry, Preprocessing, Rollout
 from service.errors import UnknownModel
 from service.triton import ModelVersion
 
@@ -23,6 +23,15 @@ Rows = npt.NDArray[np.float32]
 def an_entry(name: str = "colours", labels: tuple[str, ...] = ("red", "green", "blue"), **changes: Any) -> Entry:
     """An entry that needs no weights: `FakeBackend` answers how red, green and blue a picture is."""
     return Entry(name=name, preprocessing=Preprocessing(8, 8, crop_pct=1.0), labels=labels, max_batch_size=4, **changes)
+
+
+WEIGHTS = "ab" * 32
+"""The digest of an entry's weights, where it is to be explained."""
+
+
+def a_companion(*entries: str, name: str = "watcher", weights: str = WEIGHTS) -> Entry:
+    """What explains these entries of `an_entry`: two layers of two heads, on a grid of 4 x 4."""
+    return replace(an_entry(name), explains=Rollout(entries or ("colours",), weights, 2, 2, 4, 4))
 
 
 def colour_shares(pixels: Pixels) -> Rows:
@@ -54,6 +63,10 @@ class FakeBackend:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once `infer` was called."""
     calls: list[tuple[str, str]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    """How many pictures each call of `infer` had."""
+    spoilt: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """What `outputs` answers instead, by output."""
 
     def serve(self, entry: Entry, version: str = "1") -> None:
         """Serve an entry, instead of any other version of it."""
@@ -81,12 +94,35 @@ class FakeBackend:
         """See `InferenceBackend.infer`."""
         self._fail()
         self.calls.append((name, version))
+        self.batches.append(len(pixels))
         self.reached.set()
         if self.hold is not None:
             await self.hold.wait()
         if (name, version) not in self.configs:
             raise UnknownModel(f"{name} version {version} is gone")
         return self.answer(pixels)
+
+    async def outputs(
+        self, name: str, version: str, pixels: Pixels, wanted: tuple[str, ...], timeout: float
+    ) -> list[npt.NDArray[np.float32]]:
+        """See `InferenceBackend.outputs`. The maps of a companion say how bright the patches are."""
+        rows = await self.infer(name, version, pixels, timeout)
+        entry = read_config(self.configs[name, version])
+        assert entry is not None
+        assert entry.explains is not None
+        shape = entry.explains
+        patches = pixels.reshape(len(pixels), shape.rows, -1, shape.columns, pixels.shape[2] // shape.columns, 3)
+        grid = patches.mean((2, 4, 5), dtype=np.float32) / 255
+        order = np.arange(1, 4, dtype=np.float32)[:, None, None]
+        found = {
+            "probabilities": rows,
+            "rollout": grid[:, None] / order,
+            "attention": grid[:, None, None]
+            * np.arange(1, 1 + shape.layers * shape.heads, dtype=np.float32).reshape(
+                1, shape.layers, shape.heads, 1, 1
+            ),
+        }
+        return [self.spoilt.get(each, found[each]) for each in wanted]
 
     async def close(self) -> None:
         """See `InferenceBackend.close`."""

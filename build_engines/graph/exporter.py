@@ -7,7 +7,7 @@ Knows no timm: a model, its normalisation and its input size are all it is given
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from build_engines.errors import ExportError, last_line
 from build_engines.values import SINGLE_FILE_LIMIT, Classifier, Graph, describe
 from contract.config import INPUT, MODEL_FILE, OUTPUT
+from contract.spec import Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -30,24 +31,28 @@ def export_graph(classifier: Classifier, folder: Path, *, single_file_limit: int
     Raises:
         ExportError: torch cannot export the model; the message names what it stumbled over.
     """
+    return export_module(_with_ends(classifier), classifier.preprocessing, (OUTPUT,), folder, single_file_limit)
+
+
+def export_module(
+    module: "nn.Module",
+    size: Preprocessing,
+    outputs: Sequence[str],
+    folder: Path,
+    single_file_limit: int = SINGLE_FILE_LIMIT,
+) -> Graph:
+    """Write a module that takes the contract's pictures and gives `outputs` as a graph into `folder`.
+
+    Raises:
+        ExportError: torch cannot export the module; the message names what it stumbled over.
+    """
     import torch
 
     path = folder / MODEL_FILE
-    size = classifier.preprocessing
     # Traced at 2, because torch.export takes a size of 1 for a constant.
     pictures = torch.zeros(2, size.height, size.width, 3, dtype=torch.uint8)
     try:
-        with _quiet():
-            program = torch.onnx.export(
-                _with_ends(classifier),
-                (pictures,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                opset_version=OPSET,
-                verbose=False,
-            )
+        program = _program(module, pictures, outputs)
     except OSError:
         raise
     except Exception as error:
@@ -60,8 +65,43 @@ def export_graph(classifier: Classifier, folder: Path, *, single_file_limit: int
     return describe(path)
 
 
-def check_contract(graph: Graph, classifier: Classifier) -> None:
-    """Demand a valid ONNX file whose tensors are those of the contract.
+def _program(module: "nn.Module", pictures: "torch.Tensor", outputs: Sequence[str]) -> "torch.onnx.ONNXProgram | None":
+    """The exported model; with its attention written out where torch cannot export the fused one.
+
+    With positions as a bias (BEiT) and a dynamic batch the strides of the fused attention's decomposition are not those
+    that timm was promised. Written out it computes the same.
+    """
+    fused = [part for part in module.modules() if getattr(part, "fused_attn", False) is True]
+    try:
+        return _exported(module, pictures, outputs)
+    except OSError:
+        raise
+    except Exception:
+        if not fused:
+            raise
+    for part in fused:
+        vars(part)["fused_attn"] = False
+    return _exported(module, pictures, outputs)
+
+
+def _exported(module: "nn.Module", pictures: "torch.Tensor", outputs: Sequence[str]) -> "torch.onnx.ONNXProgram | None":
+    import torch
+
+    with _quiet():
+        return torch.onnx.export(
+            module,
+            (pictures,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=outputs,
+            opset_version=OPSET,
+            verbose=False,
+        )
+
+
+def check_contract(graph: Graph, size: Preprocessing, outputs: Mapping[str, Sequence[int | str]]) -> None:
+    """Demand a valid ONNX file whose tensors are those of the contract: one input of this size, and these outputs.
 
     Raises:
         ExportError: it is not; the message names what is wrong.
@@ -80,10 +120,9 @@ def check_contract(graph: Graph, classifier: Classifier) -> None:
     users = [node.op_type for node in proto.graph.node if INPUT in node.input]
     if users != ["Cast"]:
         raise ExportError(f"only one Cast may read {INPUT!r}; {', '.join(users)} do")
-    size = classifier.preprocessing
-    wanted = [
-        (INPUT, onnx.TensorProto.UINT8, ["batch", size.height, size.width, 3]),
-        (OUTPUT, onnx.TensorProto.FLOAT, ["batch", classifier.classes]),
+    wanted: list[tuple[str, int, list[str | int]]] = [
+        (INPUT, int(onnx.TensorProto.UINT8), ["batch", size.height, size.width, 3]),
+        *((name, int(onnx.TensorProto.FLOAT), ["batch", *dims]) for name, dims in outputs.items()),
     ]
     found = [_signature(tensor) for tensor in (*proto.graph.input, *proto.graph.output)]
     if found != wanted:
@@ -96,22 +135,39 @@ def _with_ends(classifier: Classifier) -> "nn.Module":
     from torch import nn
 
     class WithEnds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.normalise = normalising(classifier.mean, classifier.std)
+            self.model = classifier.model
+
+        def forward(self, image: "torch.Tensor") -> "torch.Tensor":
+            return torch.softmax(self.model(self.normalise(image)), dim=-1)
+
+    return WithEnds().eval()
+
+
+def normalising(mean: Sequence[float], std: Sequence[float]) -> "nn.Module":
+    """Pictures as served, uint8 `[batch, height, width, 3]`, as timm's models take them, `[batch, 3, height, width]`.
+
+    `mean` and `std` are timm's, of levels from 0 to 1; here they are of 0..255, which saves one op.
+    """
+    import torch
+    from torch import nn
+
+    class Normalise(nn.Module):
         mean: torch.Tensor
         std: torch.Tensor
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = classifier.model
-            # timm's mean and std are of 0..1; here they are of the levels 0..255, which saves one op.
-            self.register_buffer("mean", 255 * torch.tensor(classifier.mean).view(1, 3, 1, 1))
-            self.register_buffer("std", 255 * torch.tensor(classifier.std).view(1, 3, 1, 1))
+            self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
+            self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
 
         def forward(self, image: "torch.Tensor") -> "torch.Tensor":
             pictures = image.float().permute(0, 3, 1, 2)
-            logits: torch.Tensor = self.model((pictures - self.mean) / self.std)
-            return torch.softmax(logits, dim=-1)
+            return (pictures - self.mean) / self.std
 
-    return WithEnds().eval()
+    return Normalise()
 
 
 @contextmanager

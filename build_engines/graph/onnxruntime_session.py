@@ -10,7 +10,7 @@ from typing import Any
 
 from build_engines.errors import InvalidOutputError
 from build_engines.graph.qdq import exact_twin, has_pairs
-from build_engines.values import Graph, Pixels, Probabilities
+from build_engines.values import Graph, Maps, Pixels, Probabilities
 from contract.config import INPUT, OUTPUT
 from contract.cpus import available_cpus
 
@@ -30,8 +30,16 @@ class OnnxRuntimeSession:
         Raises:
             InvalidOutputError: ONNX Runtime cannot run the graph on them.
         """
+        return self.outputs(images, OUTPUT)[0]
+
+    def outputs(self, images: Pixels, *names: str) -> list[Maps]:
+        """The outputs of these names, each float32 `[n, ...]`, to uint8 `[n, height, width, 3]`.
+
+        Raises:
+            InvalidOutputError: ONNX Runtime cannot run the graph on them.
+        """
         with _onnxruntime_errors(self._path):
-            answers: Probabilities = self._session.run([OUTPUT], {INPUT: images})[0]
+            answers: list[Maps] = self._session.run(list(names), {INPUT: images})
         return answers
 
 

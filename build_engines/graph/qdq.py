@@ -65,7 +65,7 @@ def widen(proto: Any, nodes: Collection[str]) -> None:
                 casts[cast] = onnx.helper.make_node("Cast", [quantize.input[0]], [cast], name=cast, to=to)
                 node.input[index] = cast
     _insert(proto, casts)
-    _sweep(proto)
+    sweep(proto)
 
 
 def exact_twin(graph: Graph, folder: Path) -> Graph:
@@ -94,7 +94,7 @@ def exact_twin(graph: Graph, folder: Path) -> Graph:
             casts[cast] = onnx.helper.make_node("Cast", [node.input[0]], [cast], name=cast, to=onnx.TensorProto.FLOAT)
         node.input[0], node.input[1] = cast, wide
     _insert(proto, casts)
-    _sweep(proto)
+    sweep(proto)
     return save_graph(proto, folder)
 
 
@@ -175,7 +175,7 @@ def _insert(proto: Any, nodes: Mapping[str, Any]) -> None:
     proto.graph.node.extend(ordered.node)
 
 
-def _sweep(proto: Any) -> None:
+def sweep(proto: Any) -> None:
     """Take out what nothing reads: nodes, weights, notes on tensors."""
     read = {tensor.name for tensor in proto.graph.output}
     nodes = list(proto.graph.node)

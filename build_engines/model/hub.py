@@ -6,7 +6,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
-from build_engines.errors import WeightsUnavailableError, first_line
+from build_engines.errors import UnsupportedModelError, WeightsUnavailableError, first_line
+from build_engines.model.creation import create_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,29 +15,30 @@ if TYPE_CHECKING:
 _PATIENCE_S = 5.0
 
 
-def pretrained(name: str) -> "nn.Module":
-    """The model `name` of timm with its pretrained weights.
+def pretrained(name: str, image_size: int | None = None) -> "nn.Module":
+    """The model `name` of timm with its pretrained weights, resampled to `image_size` where that is given.
 
     Without a network the hub's client retries for 47 s; one request beforehand tells, and the client then only looks
     into its cache.
 
     Raises:
         WeightsUnavailableError: there is no way to them from here.
+        UnsupportedModelError: the architecture cannot be made for this size.
     """
-    import timm
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT):
         constants.HF_HUB_OFFLINE = True
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True)
+        return create_model(name, image_size, pretrained=True)
+    except UnsupportedModelError:
+        raise
     except Exception as error:
         # The hub's client, its HTTP library, torch.hub and the readers of the files each have errors of their own.
         raise WeightsUnavailableError(
             f"the pretrained weights of {name} cannot be downloaded here ({first_line(error)}). Give them as a "
             "file with --checkpoint FILE, or build with random ones with --no-pretrained"
         ) from error
-    return model
 
 
 def _answers(url: str) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +40,10 @@ class Choice:
             return True
         return len(self.evaluation.without(self.calibration)) == len(self.evaluation)
 
-    def evaluation_words(self, labels: Sequence[str]) -> PictureWords:
-        """Those for evaluation in words: how they were matched with `labels`, and whether calibration saw them."""
+    def evaluation_words(self, matched: str) -> PictureWords:
+        """Those for evaluation in words: how they were `matched` with labels, and whether calibration saw them."""
         assert self.evaluation is not None  # noqa: S101 (asked for only where there are some)
         seen = "calibration saw some of them, so the accuracy of new ones may be lower"
-        matched = self.evaluation.targets(labels).words
         return self.evaluation.words(*((matched,) if self.held_out else (matched, seen)))
 
 

@@ -6,9 +6,9 @@ import random
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ import numpy as np
 from build_engines.errors import PicturesUnreadableError
 from build_engines.pictures.decoding import decode
 from build_engines.pictures.sources import UNREADABLE, Read, Source, open_source
-from build_engines.values import Classes, Pixels
+from build_engines.values import Classes, Pixels, Probabilities
 from contract.cpus import available_cpus
 from contract.spec import Preprocessing
 
@@ -30,6 +30,19 @@ class Targets:
     """One class index for each picture, int64 `[pictures]`."""
     words: str
     """How the folders were matched with the labels, or why they were not, for the report."""
+    otherwise: "Targets | None" = None
+    """Another way to match them that is as good as this one, where the names do not tell."""
+
+    def agreeing(self, answers: Probabilities) -> "Targets":
+        """The way to match them by which more of `answers`, float32 `[pictures, classes]`, are right."""
+        if self.indices is None or self.otherwise is None or self.otherwise.indices is None:
+            return self
+        chosen, rejected = self, self.otherwise
+        rights = [float((answers.argmax(axis=1) == each.indices).mean()) for each in (chosen, rejected)]
+        if rights[1] > rights[0]:
+            chosen, rejected, rights = rejected, chosen, rights[::-1]
+        told = f"so FP32 is right on {rights[0]:.2%}; {rejected.words}, it would be right on {rights[1]:.2%}"
+        return Targets(chosen.indices, f"{chosen.words}, {told}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,8 @@ class PictureSet:
         """The classes that the folders stand for, unless they do not stand for those of `labels`.
 
         A folder stands for the label of its name, whatever the case and with _ for spaces. Where no folder does, and
-        there are as many folders as labels, they stand for them in sorted order (torchvision.datasets.ImageFolder).
+        there are as many folders as labels, they stand for them in sorted order (torchvision.datasets.ImageFolder), or
+        in that of the numbers in their names, in which 10 comes after 9 (`Targets.otherwise`).
         """
         folders = sorted({folder for folder in self.classes if folder is not None})
         if not folders:
@@ -131,18 +145,26 @@ class PictureSet:
         unnamed = [folder for folder in folders if _plain(folder) not in by_name]
         if not unnamed:
             index_of = {folder: by_name[_plain(folder)] for folder in folders}
-            words = f"{len(folders)} folders have the names of labels"
-        elif len(unnamed) == len(folders) == len(labels):
-            index_of = {folder: index for index, folder in enumerate(folders)}
-            words = f"{len(folders)} folders in sorted order stand for as many labels; none has the name of one"
-        else:
+            return Targets(self._indices(index_of), f"{len(folders)} folders have the names of labels")
+        if not len(unnamed) == len(folders) == len(labels):
             return Targets(
                 None,
                 f"{len(unnamed)} of their {len(folders)} folders do not have the name of one label, such as "
                 f"{unnamed[0]!r}, so what they show is not known",
             )
-        indices = [index_of[folder] for folder in self.classes if folder is not None]
-        return Targets(np.array(indices, dtype=np.int64), words)
+        unknown = f"none of the {len(folders)} folders has the name of a label"
+        ways = [
+            Targets(self._indices({folder: index for index, folder in enumerate(order)}), f"{unknown}; {words}")
+            for words, order in (
+                ("in sorted order they stand for as many", folders),
+                ("in the order of their numbers they stand for as many", sorted(folders, key=_natural)),
+            )
+        ]
+        same = sorted(folders, key=_natural) == folders
+        return ways[0] if same else replace(ways[0], otherwise=ways[1])
+
+    def _indices(self, index_of: Mapping[str, int]) -> Classes:
+        return np.array([index_of[folder] for folder in self.classes if folder is not None], dtype=np.int64)
 
     def _only(self, wanted: Callable[[str], bool]) -> "PictureSet":
         return PictureSet(self.origin, tuple(name for name in self.names if wanted(name)), self.source)
@@ -163,6 +185,11 @@ def open_pictures(path: Path) -> PictureSet:
         PicturesUnreadableError: there is no such thing, it is no zip, or it holds no pictures.
     """
     return PictureSet(*open_source(path))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts as people count: class_9 before class_10."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _plain(name: str) -> str:

@@ -17,6 +17,9 @@ def to_markdown(report: Report, *, chart_file: str = "") -> str:
         blocks.append(f"![Accuracy and speed of each variant]({chart_file})")
     for each in report.variants:
         blocks += [f"## {each.label}: `{each.entry}`", *details(report, each)]
+    if report.origin:
+        origin = tuple((key.replace("_", " "), one_line(value)) for key, value in report.origin.items())
+        blocks += ["## What it was made of", table(Table(("What", "Value"), origin))]
     blocks += ["## How it was measured", bullets(_method(report)), "## Where it was built", _machine(report.machine)]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -28,7 +31,10 @@ def _opening(report: Report) -> str:
 
 
 def _outcomes(report: Report) -> Iterable[str]:
-    yield bullets(f"{each.label} (`{each.entry}`): {_outcome(each)}" for each in report.variants)
+    lines = [f"{each.label} (`{each.entry}`): {_outcome(each)}" for each in report.variants]
+    if report.explained:
+        lines.append(f"Companion (`{report.explained.entry}`): {report.explained.words}")
+    yield bullets(lines)
 
 
 def _outcome(result: Result) -> str:

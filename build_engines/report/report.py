@@ -1,7 +1,8 @@
 """What came of a build, which its page, its chart and its JSON show. No path of this machine belongs in it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import TypeAdapter
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter
 from build_engines.judge import Gate
 from build_engines.machine import Machine
 from build_engines.pictures import PictureWords
-from build_engines.results import Result
+from build_engines.results import Explained, Result
 from build_engines.values import Compiler, Precision
 
 SCHEMA: Literal[2] = 2
@@ -32,6 +33,10 @@ class Report:
     calibration: PictureWords | None
     evaluation: PictureWords | None
     variants: tuple[Result, ...]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What the model was made of: its weights, labels and preprocessing."""
+    explained: Explained | None = None
+    """The companion, where there is one. The reports beside the versions were written before it, and do not say it."""
     schema: Literal[2] = SCHEMA
 
 

@@ -57,6 +57,23 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """What came of the entry that explains the others."""
+
+    entry: str
+    published: Published
+    view: str
+    """What the served model does besides, which is not explained; empty where it does nothing besides."""
+
+    @property
+    def words(self) -> str:
+        """What became of it, in a line."""
+        how = "as before, version" if self.published.unchanged else "published as version"
+        aside = f"; what {self.view} does besides is not explained" if self.view else ""
+        return f"{how} {self.published.version}; explains the others by attention rollout{aside}"
+
+
+@dataclass(frozen=True)
 class Result:
     """What came of one variant; what is None was not reached."""
 

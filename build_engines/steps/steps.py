@@ -6,7 +6,7 @@ from pathlib import Path
 
 from build_engines.cache import Cache
 from build_engines.engine import Profile, compile_engine, load_compiler, load_stamp
-from build_engines.graph import Exported, Recipe, convert, load_exported
+from build_engines.graph import Exported, Recipe, convert, load_exported, pack_weights, store_weights
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.model import TimmModel, load_timm_model, timm_model_key
@@ -15,6 +15,7 @@ from build_engines.plan import Plan
 from build_engines.results import Measured
 from build_engines.steps.blocks import load_sensitivity, mix
 from build_engines.steps.code_version import source_of
+from build_engines.steps.companion import LARGEST, explain
 from build_engines.steps.export import export, load_reference, refer
 from build_engines.steps.measure import Files, Task, load_measured, measure
 from build_engines.steps.sessions import open_session
@@ -94,6 +95,27 @@ class Steps:
             needs=(self.model,),
         )
 
+    @cached_property
+    def companion(self) -> Step | None:
+        """The graph that explains the model's answers, where the plan wants one."""
+        plan = self.plan
+        if not plan.explain:
+            return None
+        return Step(
+            self.runner,
+            "companion",
+            "explain",
+            lambda folder: explain(plan.model, self._model, plan.explain_discard, self.largest_explained, folder),
+            inputs={"discard": plan.explain_discard, "largest": self.largest_explained},
+            code=(load_timm_model, explain),
+            needs=(self.model,),
+        )
+
+    @property
+    def largest_explained(self) -> int:
+        """Pictures in one batch of the companion."""
+        return min(LARGEST, self.plan.max_batch_size)
+
     def graph(self, precision: Precision) -> Step:
         """The graph of one precision."""
         if precision is Precision.FP32:
@@ -121,12 +143,32 @@ class Steps:
                 _graph(plain),
                 self.plan.compiler,
                 self._calibration_pixels,
-                _there(self.pictures.calibration).targets(self.exported.facts.labels).indices,
+                _there(self.pictures.calibration).targets(self.exported.facts.labels),
                 folder,
             ),
             inputs={"gate": repr(GATE)},
             code=(mix, PictureSet),
             needs=(self.model, plain),
+        )
+
+    def packed(self, precision: Precision, graph: Step) -> Step:
+        """A graph for ONNX Runtime whose file is as small as it may be; last, as mixing needs the weights wide."""
+        kind = self.plan.weights
+        make: Callable[..., Graph]
+        if precision is Precision.FP32 and kind != "fp32":
+            make = partial(store_weights, kind=kind)
+        elif precision is Precision.INT8:
+            make, kind = pack_weights, "int8"
+        else:
+            return graph
+        return Step(
+            self.runner,
+            "packed",
+            f"{precision.value} weights",
+            lambda folder: _ignored(make(_graph(graph), folder=folder)),
+            inputs={"weights": kind},
+            code=(store_weights,),
+            needs=(graph,),
         )
 
     def engine(self, precision: Precision, graph: Step) -> Step:
@@ -160,6 +202,9 @@ class Steps:
         graph = self.graph(precision)
         if self.plan.keep_fp16 == "auto" and precision in (Precision.INT8, Precision.FP8):
             graph = self.mixed(precision)
+        chosen = graph
+        if not compiled:
+            graph = self.packed(precision, graph)
         engine = self.engine(precision, graph) if compiled else None
         higher = self.graph(baseline) if baseline else None
         rival = self.engine(baseline, higher) if baseline and higher and compiled else None
@@ -169,7 +214,7 @@ class Steps:
             files = Files(_graph(graph), engine.folder if engine else None)
             other = Files(_graph(higher), rival.folder if rival else None) if higher else None
             parity = self.exported.facts.parity.provenance if precision is Precision.FP32 else {}
-            measure(files, self._task(baseline, other), parity, load_sensitivity(graph.folder), folder)
+            measure(files, self._task(baseline, other), parity, load_sensitivity(chosen.folder), folder)
 
         measuring = Step(
             self.runner,
@@ -191,8 +236,10 @@ class Steps:
         return answers(open_session(files.graph, files.engine, self.plan.compiler), images, self.plan.max_batch_size)
 
     @cached_property
-    def _targets(self) -> Targets:
-        return _there(self.pictures.evaluation).targets(self.exported.facts.labels)
+    def targets(self) -> Targets:
+        """What the pictures for evaluation show, as far as it is known."""
+        matched = _there(self.pictures.evaluation).targets(self.exported.facts.labels)
+        return matched.agreeing(load_reference(self.reference.folder))
 
     @cached_property
     def _model(self) -> TimmModel:
@@ -212,7 +259,7 @@ class Steps:
     def _task(self, against: Precision | None, baseline: Files | None) -> Task:
         largest = self.plan.max_batch_size
         if self.pictures.evaluation:
-            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self._targets
+            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self.targets
             return Task(pixels, reference, targets.indices, largest, self.plan.compiler, against, baseline)
         pixels = made_pictures(largest, self.exported.facts.preprocessing)
         return Task(pixels, None, None, largest, self.plan.compiler, against, baseline)

@@ -3,6 +3,7 @@
 from build_engines.values.arrays import (
     Classes,
     DeviceSession,
+    Maps,
     Pixels,
     Probabilities,
     Session,
@@ -10,6 +11,7 @@ from build_engines.values.arrays import (
     answers,
     check_probabilities,
 )
+from build_engines.values.attentive import Attentive
 from build_engines.values.classifier import Classifier
 from build_engines.values.graph import SINGLE_FILE_LIMIT, Graph, describe, sha256
 from build_engines.values.precision import STAMP, Compiler, Precision

@@ -13,6 +13,8 @@ Pixels = npt.NDArray[np.uint8]
 """Pictures as they are served: `[pictures, height, width, 3]`."""
 Probabilities = npt.NDArray[np.float32]
 """A row for each picture: `[pictures, classes]`."""
+Maps = npt.NDArray[np.float32]
+"""Numbers for each picture, of any shape: `[pictures, ...]`."""
 Classes = npt.NDArray[np.int64]
 """The index of a class for each picture: `[pictures]`."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import codecs
 import io
 import re
 import sys
@@ -13,7 +14,8 @@ from typing import Annotated, TypeVar
 import anyio
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -32,9 +34,12 @@ from service.errors import (
 PART = "file"
 _BASE64: dict[str, JsonValue] = {"contentEncoding": "base64"}
 """RFC 4648, section 4."""
-_FIELDS = 16
+_FIELDS = 64
 """Parts of a form that may be there beside the pictures."""
 _T = TypeVar("_T")
+_DATA_URL = re.compile(r"\s*data:[^,]{0,256};base64,", re.IGNORECASE)
+_SPELLINGS = re.compile(rb"[-_\t\r\n]")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _URL = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
 
 
@@ -106,6 +111,15 @@ async def read_pictures(request: Request, until: Arrival, expected: Expected) ->
     return contents
 
 
+async def read_whole(request: Request, until: Arrival) -> bytes:
+    """The body.
+
+    Raises:
+        VitrineError: it does not arrive, as `read_pictures` says.
+    """
+    return await _in_time(_whole(request), until)
+
+
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
     """What `reading` gives, if the body arrives in time."""
     left = until.deadline.left
@@ -129,7 +143,22 @@ async def _whole(request: Request) -> bytes:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, without temporary files: the body's size is limited already."""
+    """Starlette's parser, without temporary files: the body's size is limited already.
+
+    A part is a file also where its name stands in `filename*` only (RFC 7578 has it not, clients do), or where it has
+    the name of the picture or a media type of its own and no name at all.
+    """
+
+    def on_headers_finished(self) -> None:
+        """See starlette."""
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        typed = any(name == b"content-type" and not value.startswith(b"text/") for name, value in part.item_headers)
+        given = part.content_disposition or b""
+        is_file = b"filename*=" in given.lower() or options.get(b"name") == PART.encode() or typed
+        if b"name" in options and b"filename" not in options and is_file:
+            part.content_disposition = given + b'; filename="picture"'
+        super().on_headers_finished()
 
     spool_max_size = sys.maxsize
 
@@ -151,19 +180,38 @@ async def _parts(request: Request, expected: Expected) -> list[bytes]:
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(expected) from error
-        raise MalformedRequest("the multipart body cannot be read; is its boundary right?") from error
+        raise MalformedRequest(_what_is_wrong(error)) from error
     try:
-        parts = form.getlist(PART)
-        if expected.one and len(parts) != 1:
-            raise MalformedRequest(f"expected one part named {PART!r}, found {len(parts)}")
-        if len(parts) > expected.most:
+        files = _files(form, expected)
+        if len(files) > expected.most:
             raise _too_many(expected)
-        files = [part for part in parts if isinstance(part, UploadFile)]
-        if len(files) < len(parts):
-            raise MalformedRequest(f"the part {PART!r} must be a file: give it a filename")
         return [await file.read() for file in files]
     finally:
         await form.close()
+
+
+def _files(form: FormData, expected: Expected) -> list[UploadFile]:
+    """The pictures: the parts named `PART`; where there are none and one is expected, the only file there is."""
+    files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
+    named = [part for name, part in files if name == PART]
+    if not named and not expected.one:
+        named = [part for _, part in files]
+    if expected.one and len(named) != 1:
+        if not named and len(files) == 1:
+            return [files[0][1]]
+        found = ", ".join(repr(name[:64]) for name, _ in files[:4]) or "none"
+        raise MalformedRequest(f"expected one file, or one named {PART!r}; the form's files are named: {found}")
+    return named
+
+
+def _what_is_wrong(error: MultiPartException) -> str:
+    """Starlette's and its parser's words where they name a limit; else what is wrong as a rule."""
+    words = error.message
+    if words.startswith(("Too many fields", "Part exceeded")):
+        return f"the form cannot be read: {words}"
+    if "Header" in words or "header" in words:
+        return f"a part of the form has headers that cannot be read: {words}"
+    return "the multipart body cannot be read; is its boundary right?"
 
 
 async def _in_json(body: bytes, expected: Expected) -> list[bytes]:
@@ -176,7 +224,7 @@ async def _in_json(body: bytes, expected: Expected) -> list[bytes]:
 
 def _decoded(body: bytes, expected: Expected) -> list[bytes]:
     try:
-        found = expected.shape.model_validate_json(body)
+        found = expected.shape.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -190,12 +238,20 @@ def _decoded(body: bytes, expected: Expected) -> list[bytes]:
 
 
 def _from_base64(text: str, number: int) -> bytes:
+    """The bytes of base64 in any spelling: as a data URL (RFC 2397), with line breaks, in the alphabet for URLs
+    (RFC 4648, 5), without padding.
+    """
+    data = _DATA_URL.match(text)
+    if data is None and _URL.match(text):
+        raise InvalidBody("pictures are not fetched from URLs; send the picture itself, as base64")
     try:
-        return base64.b64decode(text, validate=True)
+        plain = text[data.end() if data else 0 :].strip().encode("ascii")
+        if _SPELLINGS.search(plain):
+            plain = plain.translate(_STANDARD, b"\t\r\n")
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        if _URL.match(text):
-            raise InvalidBody("pictures are not fetched from URLs; send the picture itself, as base64") from error
-        raise InvalidBody(f"image {number} is not base64") from error
+        spaces = "; it has spaces, which a form makes of +" if " " in text.strip() else ""
+        raise InvalidBody(f"image {number} is not base64{spaces}") from error
 
 
 def _too_many(expected: Expected) -> TooManyPictures:

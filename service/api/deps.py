@@ -7,15 +7,18 @@ from fastapi import Depends, FastAPI, Request
 from starlette.types import Scope
 
 from service.admission import Admission
+from service.api.incoming import OPEN_INFERENCE
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
 from service.errors import Fault
+from service.explanation import Explainer
+from service.inference import Inference
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.stages import Stages
 
 API = "/v1"
-"""What is before every path but those that operators ask."""
+"""What is before every path of our own API."""
 _CONTEXT = "vitrine.context"
 
 
@@ -25,6 +28,8 @@ class RequestContext:
 
     request_id: str
     stages: Stages
+    open_inference: bool = False
+    """Whether it is asked by the Open Inference Protocol, which has an error of its own shape."""
     caller: str | None = None
     """The name of the API key, where keys are asked for."""
     hurried: bool = False
@@ -35,6 +40,16 @@ class RequestContext:
     """Whose it is, once there is an error."""
     cause: BaseException | None = None
     """The foreign exception behind it, for the log."""
+
+
+def is_open_inference(path: str) -> bool:
+    """Whether a path is the Open Inference Protocol's."""
+    return f"{path}/".startswith(f"{OPEN_INFERENCE}/")
+
+
+def is_api(path: str) -> bool:
+    """Whether a key is asked for, where there are keys: not of those who only ask for health."""
+    return path.startswith((f"{API}/", f"{OPEN_INFERENCE}/models/"))
 
 
 def bind_context(scope: Scope, context: RequestContext) -> None:
@@ -53,6 +68,8 @@ class Services:
     """What `create_app` wired together."""
 
     pipeline: Pipeline
+    explainer: Explainer
+    inference: Inference
     catalog: Catalog
     collector: CatalogCollector
     metrics: Metrics

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service.api.deps import RequestContext, context_of
-from service.api.schemas import Problem
+from service.api.schemas import OpenInferenceError, Problem
 from service.errors import (
     BodyTooLarge,
     ClientLeft,
@@ -18,6 +18,7 @@ from service.errors import (
     DeadlineExceeded,
     Draining,
     EmptyBody,
+    ExplanationUnavailable,
     Fault,
     HeadersTooLarge,
     ImageTooComplex,
@@ -55,6 +56,7 @@ STATUS: Mapping[type[VitrineError], int] = {
     UnsupportedMedia: 415,
     InvalidParameter: 422,
     InvalidBody: 422,
+    ExplanationUnavailable: 422,
     CorruptImage: 422,
     QuotaExceeded: 429,
     HeadersTooLarge: 431,
@@ -79,7 +81,8 @@ _MEANINGS = {
     408: "The body did not arrive in time.",
     413: "Too many bytes, pixels or pictures, or a file that takes too long to decode.",
     415: "Not a picture of an accepted format.",
-    422: "The picture is corrupt, the JSON has another shape, or a parameter is out of range.",
+    422: "The picture is corrupt, the JSON has another shape, a parameter is out of range, or the model cannot be "
+    "explained by the method asked for.",
     429: "The API key's rate is exceeded. See Retry-After.",
     502: "Triton failed, or the model's output is no probabilities.",
     503: "At capacity, Triton is away, or the model is not ready or refused. See Retry-After.",
@@ -98,20 +101,32 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses or _MEANINGS}
 
 
+def documented_open_inference(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same of a route of the Open Inference Protocol, whose errors have its shape."""
+    return {status: {**told, "model": OpenInferenceError} for status, told in documented(*statuses).items()}
+
+
 def as_problems(document: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document of FastAPI's, with errors of the media type that they have; it knows but one for a route."""
     for methods in document["paths"].values():
         for operation in methods.values():
-            for status, response in operation["responses"].items():
+            for response in operation["responses"].values():
                 content = response.get("content", {})
-                if int(status) >= 400 and "application/json" in content:
+                if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
                     content[_MEDIA_TYPE] = content.pop("application/json")
     return document
 
 
-def problem(status: int, code: str, title: str, detail: str, request_id: str) -> JSONResponse:
-    """A problem document. `type` is `about:blank`, so `title` and `code` tell what happened (RFC 9457, 4.2.1)."""
-    document = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, request_id=request_id)
+def problem(status: int, code: str, title: str, detail: str, context: RequestContext) -> JSONResponse:
+    """A problem document. `type` is `about:blank`, so `title` and `code` tell what happened (RFC 9457, 4.2.1).
+
+    Where the Open Inference Protocol is spoken it is that protocol's error, one text, which starts with the code.
+    """
+    if context.open_inference:
+        return JSONResponse(OpenInferenceError(error=f"{code}: {detail}").model_dump(), status)
+    document = Problem(
+        type="about:blank", title=title, status=status, detail=detail, code=code, request_id=context.request_id
+    )
     return JSONResponse(document.model_dump(), status, media_type=_MEDIA_TYPE)
 
 
@@ -132,7 +147,7 @@ def add_handlers(app: FastAPI) -> None:
         code, title = HTTP_CODES.get(error.status_code, ("http_error", "The request cannot be answered"))
         context = context_of(request.scope)
         context.code, context.fault = code, Fault.CALLER
-        answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context.request_id)
+        answer = problem(error.status_code, code, title, f"{request.method} is not answered here", context)
         answer.headers.update(error.headers or {})
         if error.status_code == 405:
             answer.headers["Allow"] = _with_head(answer.headers.get("Allow", "GET"))
@@ -156,13 +171,13 @@ def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
         passed = passed.__cause__ or passed.__context__
     context.code, context.fault = error.code, _fault_of(error, context)
     context.cause = error.__cause__
-    return document(error, context.request_id)
+    return document(error, context)
 
 
-def document(error: VitrineError, request_id: str) -> JSONResponse:
-    """The problem document of one of our errors."""
+def document(error: VitrineError, context: RequestContext) -> JSONResponse:
+    """One of our errors as an answer."""
     status = STATUS[type(error)]
-    answer = problem(status, error.code, error.title, error.message, request_id)
+    answer = problem(status, error.code, error.title, error.message, context)
     if status in (429, 503):
         answer.headers["Retry-After"] = str(error.retry_after or _RETRY_AFTER_SECONDS)
     if status == 401:

@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET (RFC 9110, 9.3.2)."""
+"""Small changes to every request: HEAD wherever there is GET (RFC 9110, 9.3.2), and the path that a proxy strips."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,3 +26,14 @@ class HeadMiddleware:
             await self._app(asked, receive, without_body)
         finally:
             scope["route"] = asked.get("route")  # Whoever counts requests looks there.
+
+
+class RootPathMiddleware:
+    """Says under which path a proxy has the application, which sees its own paths only (ASGI, `root_path`)."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._app({**scope, "root_path": self._root_path}, receive, send)

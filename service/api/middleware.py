@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.deps import API, RequestContext, bind_context
+from service.api.deps import RequestContext, bind_context, is_api, is_open_inference
 from service.api.errors import INTERNAL, answer_to, problem
 from service.api.incoming import Body
 from service.errors import ClientLeft, Fault, VitrineError
@@ -56,10 +56,12 @@ class RequestMiddleware:
             await self._answer(scope, headers, receive, send)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        context = RequestContext(_request_id(headers.get("x-request-id")), Stages(self._tracer))
+        context = RequestContext(
+            _request_id(headers.get("x-request-id")), Stages(self._tracer), is_open_inference(scope["path"])
+        )
         bind_context(scope, context)
         held = self._bodies.body()
-        body = Body(receive, headers, held)
+        body = Body(receive, headers, held, scope["path"])
         answer = _Answer(send, context, body)
         self._metrics.in_flight.inc()
         try:
@@ -72,7 +74,7 @@ class RequestMiddleware:
             context.code, context.fault = INTERNAL[0], Fault.OURS
             if answer.status:  # too late for another answer: let the server cut the connection
                 raise
-            report = problem(500, *INTERNAL, "please report this with the request_id", context.request_id)
+            report = problem(500, *INTERNAL, "please report this with the request_id", context)
             await report(scope, receive, answer.send)
         finally:
             held.release()
@@ -83,7 +85,7 @@ class RequestMiddleware:
         """Ask for a key where keys are asked for. Probes, metrics and the documentation need none, nor does OPTIONS:
         browsers send none with it.
         """
-        if self._keys and scope["path"].startswith(f"{API}/") and scope["method"] != "OPTIONS":
+        if self._keys and is_api(scope["path"]) and scope["method"] != "OPTIONS":
             kind, _, key = headers.get("authorization", "").partition(" ")
             context.caller = self._keys.admit(key.strip() if kind.lower() == "bearer" else None)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -32,12 +32,6 @@ async def readyz(request: Request, services: ServicesDep) -> StatusOut:
         raise Draining("this process finishes what it has and ends")
     services.catalog.check_ready()
     return StatusOut(status="ok")
-
-
-@router.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    """Whoever types the address into a browser finds the documentation."""
-    return RedirectResponse("/docs")
 
 
 @metrics_router.get("/metrics", response_class=PlainTextResponse)

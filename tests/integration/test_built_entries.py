@@ -112,3 +112,24 @@ def test_a_version_that_no_triton_loads_is_withdrawn(small: list[str], tmp_path:
     assert built.returncode == 2
     assert "[load_failed]" in built.stderr
     assert not (tmp_path / "models" / "linear_8").exists()
+
+
+def test_a_companion_explains_the_entry_that_was_built_with_it(stack: Running, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("".join(f"class {number}\n" for number in range(10)))
+    command = ["build", "vit_nano_convstem_patch4_32", "--register", "training.architecture", "--no-pretrained"]
+    command += ["--name", "nano", "--explain", "--max-batch-size", "2", "--labels", str(tmp_path / "labels.txt")]
+    command += ["--repository", str(stack.repository), "--load", stack.stack.grpc_address]
+    built = run([*command, "--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")])
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "nano_explain" in built.stdout
+
+    picture = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 32, 3), dtype=np.uint8)))
+    with httpx.Client(base_url=stack.stack.gateway_url, timeout=60) as client:
+        until(
+            lambda: client.get("/v1/models/nano").json().get("explain", {}).get("methods") == ["rollout", "occlusion"]
+        )
+        answer = client.post("/v1/models/nano/explain", content=picture, params={"layer": 3, "head": 3}).json()
+        classified = client.post("/v1/models/nano/classify", content=picture).json()
+    assert (answer["method"], answer["layers"], answer["heads"], answer["warnings"]) == ("rollout", 4, 4, [])
+    assert answer["predictions"] == classified["predictions"]
+    assert answer["geometry"] == {"width": 32, "height": 48, "box": [0, 8, 32, 40]}

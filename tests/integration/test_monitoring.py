@@ -54,6 +54,7 @@ def load(url: str, stop: threading.Event) -> None:
             client.post("/v1/classify", content=PHOTO)
             client.post("/v1/models/colours/classify", files={"file": SMALL})
             client.post("/v1/classify/batch", files=[("file", SMALL)] * 5)
+            client.post("/v1/models/colours/explain", content=SMALL, headers={"accept": "image/png"})
             client.post("/v1/classify", content=b"not a picture")
             client.post("/v1/classify", content=PHOTO[:1000])
 

@@ -47,7 +47,7 @@ def test_an_operation_does_what_the_document_says(schema: Any, path: str, method
     @hypothesis.given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode[mode]))
     def asked(case: Any) -> None:
         response = case.call()
-        assert response.status_code < 500 or response.json()["code"] == "deadline_exceeded", response.text
+        assert response.status_code < 500 or "deadline_exceeded" in response.text, response.text
         case.validate_response(response, excluded_checks=NO_PROMISE)
 
     asked()

@@ -8,7 +8,7 @@ import pytest
 from docs import rooms
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contract", "service", "embedded", "build_engines", "training", "benchmarks")
+PACKAGES = ("contract", "service", "embedded", "build_engines", "training", "benchmarks", "vitrine")
 
 ALLOWED = {
     "contract": {"contract"},
@@ -17,25 +17,39 @@ ALLOWED = {
     "build_engines": {"build_engines", "contract"},
     "training": {"training"},
     "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
+    "vitrine": {"vitrine"},
 }
 """Which of our packages each of our packages may import."""
 
 LAYERS = [
+    ["service.kserve"],
     ["service.__main__"],
     ["service.workers"],
     ["service.app", "service.server"],
     ["service.connection"],
     ["service.http11"],
     ["service.refusal", "service.framing"],
-    ["service.api.classify", "service.api.models", "service.api.ops", "service.api.middleware", "service.api.head"],
-    ["service.api.errors", "service.api.body"],
-    ["service.api.schemas", "service.api.deps", "service.api.incoming"],
+    [
+        "service.api.classify",
+        "service.api.explain",
+        "service.api.models",
+        "service.api.open_inference",
+        "service.api.ops",
+    ],
+    ["service.api.receiving", "service.api.playground", "service.api.middleware", "service.api.head"],
+    ["service.api.errors", "service.api.body", "service.api.tensors"],
+    ["service.api.schemas", "service.api.deps"],
+    ["service.api.incoming"],
+    ["service.api.coding"],
+    ["service.explanation", "service.inference"],
     ["service.pipeline", "service.catalog_collector", "service.admission", "service.keys"],
     ["service.catalog", "service.preparation"],
-    ["service.survey", "service.images", "service.memory", "service.threads"],
+    ["service.survey", "service.images", "service.memory", "service.threads", "service.companions"],
+    ["service.tritons"],
     ["service.triton", "service.structure", "service.avif", "service.metadata", "service.deadline"],
+    ["service.arrivals", "service.layouts"],
     ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
-    ["service.settings", "service.stages"],
+    ["service.settings", "service.stages", "service.occlusion", "service.rendering"],
 ]
 """The rooms of the gateway from the front door down: a module imports from lower layers only."""
 
@@ -54,7 +68,7 @@ BUILDER = [
 """The rooms of the builder from the command down: a room imports from lower layers only, so no step imports another."""
 
 HEAVY = {"torch", "timm", "onnx", "onnxruntime", "onnxscript", "tensorrt", "modelopt", "torchvision"}
-LIGHT_PACKAGES = ("contract", "service", "embedded")
+LIGHT_PACKAGES = ("contract", "service", "embedded", "vitrine")
 
 
 def modules(package: str) -> dict[str, ast.Module]:

@@ -1,11 +1,12 @@
 """ONNX Runtime as a python-based Triton backend: the embedded server's stand-in for NVIDIA's C++ backend of that name.
 
 Triton runs this file in a process of its own for each instance of an entry. What it hands over in one `execute` is
-run as one batch. Knows only what the entry's config.pbtxt says, nothing of pictures.
+one batch, of which every thread runs a part. Knows only what the entry's config.pbtxt says, nothing of pictures.
 """
 
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from contract.cpus import available_cpus
 
 Array = npt.NDArray[Any]
 
+_LARGEST_PART = 4
+"""Rows of a batch that are run at once, at most: activations of more leave the CPU's caches."""
 DEFAULT_FILE = "model.onnx"
 TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -80,7 +83,9 @@ class TritonPythonModel:
         self._batches = config["max_batch_size"] > 0
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
-        self._session = open_session(path, threads=max(1, available_cpus() // instances))
+        self._threads = max(1, available_cpus() // instances)
+        self._pool = ThreadPoolExecutor(self._threads, "run")
+        self._session = open_session(path, self._threads)
         check(config, self._session, path.name)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -103,6 +108,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Let go of the graph's memory: an unloaded version's process may live on for a while."""
+        self._pool.shutdown()
         del self._session
 
     def _read(self, request: Any) -> dict[str, Array]:
@@ -124,16 +130,29 @@ class TritonPythonModel:
         )
         wanted = [work.request.requested_output_names() for work in group]
         names = [name for name in self._outputs if any(name in each for each in wanted)]
-        outputs = dict(zip(names, self._session.run(names, feed), strict=True))
         if not self._batches:
-            return [response(outputs, wanted[0])]
+            return [response(dict(zip(names, self._session.run(names, feed), strict=True)), wanted[0])]
         rows = [len(next(iter(each.values()))) for each in feeds]
+        outputs = dict(zip(names, self._run(names, feed, sum(rows)), strict=True))
         for name, array in outputs.items():
             if len(array) != sum(rows):
                 raise ValueError(f"the graph made {len(array)} rows of {name} from a batch of {sum(rows)}")
         cuts = np.cumsum(rows)[:-1]
         pieces = {name: np.split(array, cuts) for name, array in outputs.items()}
         return [response({name: pieces[name][place] for name in names}, wanted[place]) for place in range(len(group))]
+
+    def _run(self, names: Sequence[str], feed: dict[str, Array], rows: int) -> Sequence[Array]:
+        """Run a batch in parts side by side. One row has all threads; of several, each thread has its own.
+
+        So the threads follow the load: an op that all of them share ends with its slowest.
+        """
+        size = min(_LARGEST_PART, -(-rows // self._threads))
+        if rows <= size or self._threads == 1:
+            outputs: Sequence[Array] = self._session.run(names, feed)
+            return outputs
+        parts = [{name: array[at : at + size] for name, array in feed.items()} for at in range(0, rows, size)]
+        answers = self._pool.map(lambda part: self._session.run(names, part), parts)
+        return [np.concatenate(pieces) for pieces in zip(*answers, strict=True)]
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -51,7 +51,7 @@ def test_a_second_build_finds_everything_done(small: Plan) -> None:
     progress = Silent()
     (variant,) = build(small, progress).variants
     assert (variant.outcome, variant.version) == (Outcome.UNCHANGED, 1)
-    assert (progress.steps, progress.kept_steps) == ([], ["fp32 verify"])
+    assert (progress.steps, progress.kept_steps) == ([], ["fp32 verify", "export"])
     assert [path.name for path in (small.repository / "linear_8").iterdir() if path.is_dir()] == ["1"]
 
 

@@ -10,12 +10,20 @@ OPTIONAL = {"tensorrt", "tomli"}
 """The datacentre's TensorRT, which a container has; tomli, which only Python 3.10 needs."""
 
 
-def test_everything_that_is_imported_is_declared() -> None:
+def declared_for(extra: str) -> set[str]:
+    """The packages that an extra names, and those of the extras of ours that it names."""
     declared = set()
     for requirement in requires("vitrine") or ():
         name, _, condition = requirement.partition(";")
-        if "extra" not in condition or "'build'" in condition.replace('"', "'"):
+        if "extra" not in condition or f"'{extra}'" in condition.replace('"', "'"):
+            if ours := re.match(r"vitrine\[(.+)\]", name):
+                declared |= declared_for(ours[1])
             declared.add(re.split(r"[\[<>=~! ]", name.strip())[0].lower().replace("_", "-"))
+    return declared
+
+
+def test_everything_that_is_imported_is_declared() -> None:
+    declared = declared_for("build")
     roots = {root for tree in rooms.modules().values() for root in rooms.foreign_roots(tree)} - OPTIONAL
     bringing = packages_distributions()
     missing = {

@@ -1,12 +1,13 @@
 """An entry survives the way through Triton's protobuf, and a broken one is refused by its key."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from contract.config import Runtime, Scheduling, from_pbtxt, read_config, to_pbtxt, write_config
-from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing
+from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing, Rollout
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -162,3 +163,57 @@ def test_tensors_unlike_the_contract_are_refused() -> None:
 def test_an_invalid_file_says_where() -> None:
     with pytest.raises(ContractError, match=r"config.pbtxt: is not a Triton model configuration: 3:"):
         from_pbtxt((GOLDEN / "invalid.pbtxt").read_text())
+
+
+COMPANION = replace(
+    PLAIN, name="vit_explain", explains=Rollout(("vit", "vit_int8"), "0a" * 32, layers=4, heads=3, rows=14, columns=7)
+)
+
+
+@pytest.mark.parametrize("discard", [0.0, 0.9])
+def test_a_companion_reads_back_as_it_was_written(discard: float) -> None:
+    assert COMPANION.explains is not None
+    entry = replace(COMPANION, explains=replace(COMPANION.explains, discard=discard))
+    config = write_config(entry, Scheduling())
+    assert read_config(from_pbtxt(to_pbtxt(config))) == entry
+    assert [(output.name, list(output.dims)) for output in config.output][1:] == [
+        ("rollout", [3, 14, 7]),
+        ("attention", [4, 3, 14, 7]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("contract.explains", "vit", "is not JSON"),
+        ("contract.explains", "[]", "must name entries"),
+        ("contract.explains", '["../vit"]', "must name entries"),
+        ("contract.explains_weights", "0A" * 32, "SHA-256"),
+        ("contract.explains_weights", None, "is missing"),
+        ("contract.explains_discard", "1", "0 to below 1"),
+        ("contract.explains_discard", "some", "must be a decimal"),
+    ],
+)
+def test_a_wrong_parameter_of_a_companion_is_refused_by_its_key(key: str, value: str | None, problem: str) -> None:
+    config = write_config(COMPANION, Scheduling())
+    if value is None:
+        del config.parameters[key]
+    else:
+        config.parameters[key].string_value = value
+    with pytest.raises(ContractError, match=problem) as caught:
+        read_config(config)
+    assert caught.value.key == key
+
+
+def test_a_companion_has_the_maps_that_it_says_it_has() -> None:
+    config = write_config(COMPANION, Scheduling())
+    config.output[1].dims[:] = [3, 7, 7]
+    with pytest.raises(ContractError, match=r"output.dims: 'rollout' must be \[3, rows, columns\]"):
+        read_config(config)
+    del config.output[1]
+    with pytest.raises(ContractError, match="output: must be the tensors 'probabilities', 'rollout', 'attention'"):
+        read_config(config)
+    config = write_config(PLAIN, Scheduling())
+    config.parameters["contract.explains_weights"].string_value = "0a" * 32
+    with pytest.raises(ContractError, match=r"contract.explains_weights: needs contract.explains"):
+        read_config(config)

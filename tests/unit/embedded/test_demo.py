@@ -57,7 +57,7 @@ def test_another_answer_is_an_error(url: str) -> None:
 
 
 def test_the_answer_is_drawn_as_bars() -> None:
-    text = picture(Answer("vit version 2", [("cat", 0.5), ("airplane", 0.25)], "decode;dur=3.1"), "cat.jpg")
+    text = picture(Answer("vit version 2", [("cat", 0.5), ("airplane", 0.25)], "decode;dur=3.1"))
     cat, airplane = (line for line in text.splitlines() if "█" in line)
     assert "50.0%" in cat
     assert cat.count("█") == 15

@@ -127,7 +127,8 @@ class CountingSession:
 
 
 @pytest.fixture
-def model(backend: ModuleType, tmp_path: Path) -> Any:
+def model(backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(backend, "available_cpus", lambda: 1)
     loaded = load(backend, arithmetic(), tmp_path)
     loaded._session = CountingSession(loaded._session)
     return loaded
@@ -147,6 +148,22 @@ def test_requests_of_different_shapes_run_apart_and_are_answered_in_order(model:
     assert sorted(model._session.batches) == [1, 2, 2]
     for place, (response, width) in enumerate(zip(responses, widths, strict=True)):
         np.testing.assert_array_equal(response.arrays()["sum"], np.full((1, width), place + 1))
+
+
+@pytest.mark.parametrize(
+    ("threads", "rows", "parts"),
+    [(2, 1, [1]), (2, 2, [1, 1]), (2, 5, [2, 3]), (2, 20, [4] * 5), (3, 8, [2, 3, 3]), (8, 4, [1] * 4)],
+)
+def test_each_thread_runs_a_part_of_a_batch(  # noqa: PLR0917
+    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, parts: list[int]
+) -> None:
+    monkeypatch.setattr(backend, "available_cpus", lambda: threads)
+    model = load(backend, arithmetic(max_batch_size=32), tmp_path)
+    model._session = CountingSession(model._session)
+    values = np.arange(rows, dtype=np.float32)
+    responses = model.execute([Request(pair(value)) for value in values])
+    assert sorted(model._session.batches) == parts
+    assert [response.arrays()["sum"][0, 0] for response in responses] == (values + 1).tolist()
 
 
 def test_a_request_that_cannot_be_run_fails_alone(model: Any) -> None:

@@ -104,15 +104,16 @@ async def test_a_broken_form_is_malformed(client: httpx.AsyncClient, content: by
     assert problem_of(answer) == (400, "request_malformed")
 
 
-@pytest.mark.parametrize("names", [["other"], ["file", "file"]])
+@pytest.mark.parametrize("names", [["other", "another"], ["file", "file"]])
 async def test_a_form_needs_exactly_one_file(client: httpx.AsyncClient, names: list[str]) -> None:
     answer = await client.post("/v1/classify", files=[(name, ("x.jpg", GREEN)) for name in names])
     assert problem_of(answer) == (400, "request_malformed")
 
 
-async def test_a_form_field_is_not_a_file(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/classify", files={"file": (None, "text")})
+async def test_a_form_without_a_file_says_so(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify", files={"title": (None, "text")})
     assert problem_of(answer) == (400, "request_malformed")
+    assert "expected one file, or one named 'file'; the form's files are named: none" in answer.json()["detail"]
 
 
 def in_json(*contents: bytes) -> dict[str, object]:
@@ -171,7 +172,7 @@ async def test_several_pictures_are_answered_in_order(client: httpx.AsyncClient,
         ({"content": GREEN}, (400, "request_malformed")),
         ({"json": {"images": []}}, (400, "body_empty")),
         ({"json": {"image": "Zm9v"}}, (422, "body_invalid")),
-        ({"files": [("other", ("x", GREEN))]}, (400, "body_empty")),
+        ({"files": [("other", (None, "text"))]}, (400, "body_empty")),
         ({"files": [("file", ("x", b""))] * 33}, (413, "too_many_pictures")),
         ({"files": [("file", ("x", b""))] * 500}, (413, "too_many_pictures")),
         ({"json": {"images": ["Zm9v"] * 33}}, (413, "too_many_pictures")),
@@ -205,8 +206,7 @@ async def test_a_full_gateway_refuses_before_it_reads(client: httpx.AsyncClient,
 async def test_a_slow_body_is_given_up_and_its_permit_comes_back(client: httpx.AsyncClient, app: FastAPI) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield GREEN[:10]
-        await asyncio.sleep(0.5)
-        yield GREEN[10:]
+        await asyncio.Event().wait()
 
     assert problem_of(await client.post("/v1/classify", content=slow())) == (408, "read_timeout")
     with app.state.services.admission.permit(64):
@@ -216,8 +216,7 @@ async def test_a_slow_body_is_given_up_and_its_permit_comes_back(client: httpx.A
 async def test_a_slow_body_does_not_outlast_the_callers_deadline(client: httpx.AsyncClient) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield GREEN[:10]
-        await asyncio.sleep(0.5)
-        yield GREEN[10:]
+        await asyncio.Event().wait()
 
     answer = await client.post("/v1/classify", content=slow(), headers={"X-Request-Timeout": "0.05"})
     assert problem_of(answer) == (504, "deadline_exceeded")
@@ -227,7 +226,9 @@ async def test_what_takes_too_long_is_cancelled_at_the_callers_deadline(
     client: httpx.AsyncClient, backend: FakeBackend
 ) -> None:
     backend.hold = asyncio.Event()
-    answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": "0.05"})
+    # A second: on a busy machine the picture takes a while to get to the model, where it is counted.
+    answer = await client.post("/v1/classify", content=GREEN, headers={"X-Request-Timeout": "1"})
+    assert backend.reached.is_set()
     assert problem_of(answer) == (504, "deadline_exceeded")
     text = (await client.get("/metrics")).text
     assert 'vitrine_images_total{model="colours",outcome="deadline_exceeded"} 1.0' in text
@@ -507,7 +508,6 @@ async def test_the_documentation_page_loads_nothing_from_elsewhere(client: httpx
     assert "swagger-ui-bundle.js" in page
     assert "http://" not in page
     assert "https://" not in page
-    assert (await client.get("/", follow_redirects=False)).headers["location"] == "/docs"
 
 
 @pytest.mark.parametrize("settings", [Settings(max_in_flight=2, refresh_seconds=0.01)])

@@ -75,8 +75,8 @@ async def test_what_cannot_be_read_or_in_two_ways_is_400_and_the_last(port: int,
 
 ANSWERED = {
     "absolute form": (a_get("http://other/livez", **LAST), 200),
-    "absolute form without a path": (a_get("http://other", **LAST), 307),
-    "absolute form without a path, with a query": (a_get("http://other?a=b", **LAST), 307),
+    "absolute form without a path": (a_get("http://other", **LAST), 200),
+    "absolute form without a path, with a query": (a_get("http://other?a=b", **LAST), 200),
     "* for OPTIONS": (a_get("*", "OPTIONS", **LAST), 405),
     "HTTP/1.0": (b"GET /livez HTTP/1.0\r\n\r\n", 200),
     "HTTP/1.0 with a body": (b"POST /v1/classify HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(GREEN) + GREEN, 200),

@@ -243,4 +243,4 @@ class Starved(ImageFile):
 def test_a_lack_of_memory_is_ours() -> None:
     starved = Starved.__new__(Starved)
     with pytest.raises(Overloaded, match="no memory"):
-        Opened(starved, None, LARGE, 0).decode()
+        Opened(starved, None, LARGE, (1, 1), 0).decode()

@@ -12,11 +12,11 @@ from tests.serving import a_get, say, serving
 from tests.unit.service.test_api import problem_of
 
 GETS = ["/readyz", "/livez", "/metrics", "/docs", "/redoc", "/openapi.json", "/v1/models", "/v1/models/colours", "/"]
-SCRIPT = "/static-offline-docs/swagger-ui-bundle.js"
+SCRIPTS = ["/static-offline-docs/swagger-ui-bundle.js", "/playground/app.js"]
 POSTS = ["/v1/classify", "/v1/classify/batch", "/v1/models/colours/classify", "/v1/models/colours/classify/batch"]
 
 
-@pytest.mark.parametrize("path", [*GETS, SCRIPT, "/v1/models/none", "/nothing"])
+@pytest.mark.parametrize("path", [*GETS, *SCRIPTS, "/v1/models/none", "/nothing"])
 async def test_head_is_get_without_a_body(backend: FakeBackend, path: str) -> None:
     async with serving(backend) as (_, port):
         (got,) = await say(port, a_get(path, Connection="close"))
@@ -50,7 +50,7 @@ async def test_a_slash_too_many_is_another_path(client: httpx.AsyncClient, path:
 
 @pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "PUT", "TRACE"])
 async def test_another_method_is_405_with_those_that_there_are(client: httpx.AsyncClient, method: str) -> None:
-    for paths, allowed in (([*GETS, SCRIPT], "GET, HEAD"), (POSTS, "POST")):
+    for paths, allowed in (([*GETS, *SCRIPTS], "GET, HEAD"), (POSTS, "POST")):
         for path in paths:
             answer = await client.request(method, path)
             assert problem_of(answer) == (405, "method_not_allowed")

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import signal
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -29,6 +30,18 @@ async def test_a_client_that_sends_everything_first_sees_that_it_was_too_much(ba
         ):
             (answer,) = await say(port, head % declared, *chunks)
             assert answer.outcome == (413, "body_too_large")
+
+
+async def test_a_unix_socket_serves_and_takes_the_place_of_one_that_was_left(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    path = tmp_path / "vitrine.sock"
+    for _ in range(2):
+        async with serving(backend, host=f"unix:{path}"):
+            transport = httpx.AsyncHTTPTransport(uds=str(path))
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                assert (await client.post("/v1/classify", content=GREEN)).status_code == 200
+        assert path.is_socket()
 
 
 async def test_a_client_that_leaves_has_its_call_cancelled(backend: FakeBackend) -> None:

@@ -89,7 +89,9 @@ def test_copies_are_timed_apart_from_the_graph(reference: OnnxRuntimeSession, im
 
 def test_a_capture_that_fails_names_the_size_and_what_triton_would_do(reference: OnnxRuntimeSession) -> None:
     stand_in = StandIn(reference, captures=False)
-    with pytest.raises(InvalidOutputError, match=r"no CUDA graph can be captured for a batch of 8: .*not permitted.*Triton"):
+    with pytest.raises(
+        InvalidOutputError, match=r"no CUDA graph can be captured for a batch of 8: .*not permitted.*Triton"
+    ):
         stand_in.session.capture((1, 8))
     assert stand_in.session.graphs == ()
 
@@ -97,7 +99,9 @@ def test_a_capture_that_fails_names_the_size_and_what_triton_would_do(reference:
 def test_an_engine_that_does_not_run_says_why(reference: OnnxRuntimeSession, images: Pixels) -> None:
     stand_in = StandIn(reference)
     stand_in.context.runs = False
-    with pytest.raises(InvalidOutputError, match=r"cannot run the engine: Error Code 1: Cuda Runtime \(out of memory\)"):
+    with pytest.raises(
+        InvalidOutputError, match=r"cannot run the engine: Error Code 1: Cuda Runtime \(out of memory\)"
+    ):
         stand_in.session.run(images)
 
 

@@ -8,17 +8,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 from onnx import TensorProto, helper
 from torch import nn
 
 from build_engines.errors import ExportError
 from build_engines.graph.exporter import OPSET, check_contract, export_graph
-from build_engines.model import TimmModel
+from build_engines.model import TimmModel, torch_answers
 from build_engines.values import Classifier, Graph
 from contract.spec import Preprocessing
 from tests.unit.build_engines.architectures import Linear
 from tests.unit.build_engines.graph.converted import texts
+from tests.unit.build_engines.tiny import scrambled
+
+
+def check(graph: Graph, classifier: Classifier) -> None:
+    """As a build checks it."""
+    check_contract(graph, classifier.preprocessing, {"probabilities": (classifier.classes,)})
 
 
 def broken(tmp_path: Path, graph: Graph, change: str) -> Graph:
@@ -46,7 +53,7 @@ def broken(tmp_path: Path, graph: Graph, change: str) -> Graph:
 
 
 def test_a_graph_is_one_checked_file(graph: Graph, source: TimmModel) -> None:
-    check_contract(graph, source.classifier)
+    check(graph, source.classifier)
     assert [file.name for file in graph.files] == ["model.onnx"]
     assert graph.size == graph.path.stat().st_size
     assert graph.sha256 == hashlib.sha256(graph.path.read_bytes()).hexdigest()
@@ -85,7 +92,7 @@ def test_a_graph_that_breaks_the_contract_is_refused(
     tmp_path: Path, graph: Graph, source: TimmModel, change: str, message: str
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        check_contract(broken(tmp_path, graph, change), source.classifier)
+        check(broken(tmp_path, graph, change), source.classifier)
 
 
 class Branching(Linear):
@@ -111,7 +118,7 @@ def test_weights_too_large_for_one_file_go_beside_it(tmp_path: Path) -> None:
     graph = export_graph(classifier, tmp_path, single_file_limit=100)
     assert [file.name for file in graph.files] == ["model.onnx", "model.onnx.data"]
     assert graph.size == sum(file.stat().st_size for file in tmp_path.iterdir())
-    check_contract(graph, classifier)
+    check(graph, classifier)
     session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((3, 8, 8, 3), np.uint8)})[0].shape == (3, 2)
 
@@ -119,3 +126,13 @@ def test_weights_too_large_for_one_file_go_beside_it(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_exported_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"torch\.onnx\.export failed"):
         export_graph(of(Branching("linear_8")), tmp_path)
+
+
+def test_attention_with_positions_as_a_bias_is_exported(tmp_path: Path) -> None:
+    model = scrambled(timm.create_model("tiny_beit"))
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    classifier = Classifier(model, Preprocessing(32, 32), (0.5,) * 3, (0.2,) * 3, 3)
+    wanted = torch_answers(classifier, pictures)
+    graph = export_graph(classifier, tmp_path)
+    (answers,) = onnxruntime.InferenceSession(graph.path).run(None, {"image": pictures})
+    np.testing.assert_allclose(answers, wanted, atol=1e-5)

@@ -171,6 +171,29 @@ def test_folders_of_other_names_are_labels_in_sorted_order(classes: Path) -> Non
     assert "sorted order" in targets.words
 
 
+def test_numbered_folders_are_labels_in_the_order_that_the_model_agrees_with(tmp_path: Path) -> None:
+    """Sorted as text, class_10 comes before class_2; a model may have been trained with either order."""
+    folder = fill(tmp_path / "numbered", [f"class_{number}/a.png" for number in range(11)])
+    targets = open_pictures(folder).targets([f"label {number}" for number in range(11)])
+    assert targets.otherwise is not None
+    names = [int(str(name).removeprefix("class_")) for name in open_pictures(folder).classes]
+    natural = targets.agreeing(np.eye(11, dtype=np.float32)[names])
+    assert natural.indices is not None
+    assert natural.indices.tolist() == names
+    assert "in the order of their numbers" in natural.words
+    assert "so FP32 is right on 100.00%" in natural.words
+    assert "in sorted order they stand for as many, it would be right on 18.18%" in natural.words
+    as_text = targets.agreeing(np.eye(11, dtype=np.float32)[targets.indices])
+    assert as_text.indices is targets.indices
+    assert "in the order of their numbers they stand for as many, it would be right on 18.18%" in as_text.words
+
+
+def test_folders_of_one_order_only_are_not_tried_in_two(classes: Path) -> None:
+    targets = open_pictures(classes).targets(["x", "y", "z"])
+    assert targets.otherwise is None
+    assert targets.agreeing(np.eye(3, dtype=np.float32)[targets.indices]) is targets
+
+
 @pytest.mark.parametrize(
     ("labels", "words"),
     [

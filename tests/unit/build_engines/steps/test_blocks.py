@@ -35,4 +35,4 @@ def test_pictures_that_choose_and_judge_are_named_in_the_report(plan: Plan, tmp_
     apart = Steps(plan, Silent(), lambda _: None).pictures
     assert apart.held_out
     same = Steps(dataclasses.replace(plan, evaluation=tmp_path / "seen"), Silent(), lambda _: None).pictures
-    assert "calibration saw some of them" in same.evaluation_words(("cat", "dog")).notes[1]
+    assert "calibration saw some of them" in same.evaluation_words("matched").notes[1]
