@@ -1,4 +1,4 @@
-"""What an engine's session needs of CUDA: buffers, one stream, graphs, events. By torch; a test puts another in its place."""
+"""What an engine's session needs of CUDA, by torch: buffers, one stream, graphs, events. Tests have a stand-in."""
 
 # ruff: noqa: PLC0415 (torch takes seconds to import; `build-engines --help` does not wait for it)
 

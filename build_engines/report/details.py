@@ -77,6 +77,9 @@ def _speed(measured: Measured, largest: int) -> Iterable[str]:
     else:
         yield f"Speed, in {runtime}:"
         yield table(Table(("Batch", "p50", "p99", "Pictures/s", "Runs"), tuple(map(_times, timings))))
+    if any(timing.copies_ms for timing in timings):
+        apart = ", ".join(f"{digits(timing.copies_ms or 0.0)} ms at {timing.batch}" for timing in timings)
+        yield f"Copies to the GPU and back are not in these times: {apart}."
     if timings[-1].batch < largest:
         yield f"Batches above {timings[-1].batch} were left out: they would have taken too long to time."
 

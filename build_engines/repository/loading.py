@@ -138,7 +138,8 @@ def _compare(found: Probabilities, expected: Expected, version: int) -> None:
         same = int((found.argmax(axis=1) == wanted.argmax(axis=1)).sum())
         raise LoadError(
             f"version {version} in Triton does not answer as it was measured: probabilities differ by up to "
-            f"{difference:.1e} (allowed {expected.tolerance:.0e}), top-1 agrees on {same} of {len(wanted)} in one batch; {fix}"
+            f"{difference:.1e} (allowed {expected.tolerance:.0e}), top-1 agrees on {same} of {len(wanted)} "
+            f"in one batch; {fix}"
         )
 
 

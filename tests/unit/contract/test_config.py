@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from contract.config import Runtime, Scheduling, from_pbtxt, read_config, to_pbtxt, write_config
+from contract.config import (
+    Runtime,
+    Scheduling,
+    checked_sizes,
+    from_pbtxt,
+    graph_sizes,
+    read_config,
+    to_pbtxt,
+    write_config,
+)
 from contract.spec import ContractError, CropMode, Entry, Interpolation, Preprocessing, Rollout
 
 GOLDEN = Path(__file__).parents[2] / "golden"

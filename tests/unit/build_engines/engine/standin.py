@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT and for CUDA: the shape of their API, with answers of ONNX Runtime, and a record of each call.
+"""A stand-in for TensorRT and CUDA: the shape of their API, answers of ONNX Runtime, and a record of each call.
 
 Tensors are of torch on the CPU, so an address is one of this process, and an engine reads and writes there as TensorRT
 does. What a CUDA graph replays is what its capture enqueued.
@@ -59,7 +59,7 @@ class StandInContext:
         """Answer what lies at the input's address."""
         size = int(np.prod(shape))
         source = (ctypes.c_uint8 * size).from_address(self._addresses["image"])
-        rows = self._graph.run(np.frombuffer(source, np.uint8).reshape(shape).copy())
+        rows = self._graph.run(np.frombuffer(bytes(source), np.uint8).reshape(shape).copy())
         ctypes.memmove(self._addresses["probabilities"], np.ascontiguousarray(rows).ctypes.data, rows.nbytes)
 
 

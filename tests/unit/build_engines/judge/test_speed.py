@@ -8,6 +8,7 @@ import pytest
 
 from build_engines.judge.speed import MAX_ROUNDS, MIN_ROUNDS, Course, race, time_alone
 from build_engines.values import Pixels, Precision, Probabilities
+from contract.config import graph_sizes
 
 IMAGES = np.zeros((4, 2, 2, 3), np.uint8)
 
@@ -158,7 +159,7 @@ def test_two_large_models_on_a_small_machine_end_in_time() -> None:
         runner(clock, lambda batch, _: 6 / 32 * batch),
         runner(clock, lambda batch, _: 8 / 32 * batch),
     )
-    result = race(fast, slow, Course(IMAGES, batch_sizes(32), clock=clock), against=Precision.FP32, runtime="")
+    result = race(fast, slow, Course(IMAGES, graph_sizes(32), clock=clock), against=Precision.FP32, runtime="")
     assert [timing.batch for timing in result.candidate] == [1, 2, 4, 8, 16, 32]
     assert result.candidate[-1].runs == 3
     assert clock.now - 100 <= 90
