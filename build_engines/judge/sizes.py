@@ -31,7 +31,7 @@ def check_sizes(session: Session, images: Pixels, wanted: Probabilities) -> None
         difference = float(np.abs(rows.astype(np.float64) - wanted[:size]).max(initial=0.0))
         if difference > SIZE_TOLERANCE:
             raise InvalidOutputError(
-                f"{session.runtime} answers otherwise in a batch of {size} (comparison {turn}): probabilities "
-                f"differ by up to {difference:.1e} from those without a CUDA graph, {SIZE_TOLERANCE:.0e} is allowed. Triton "
+                f"{session.runtime} answers otherwise in a batch of {size} (comparison {turn}): probabilities differ "
+                f"by up to {difference:.1e} from those without a CUDA graph, {SIZE_TOLERANCE:.0e} is allowed. Triton "
                 "would serve these answers: report the fault to NVIDIA, and build with another release of TensorRT"
             )
