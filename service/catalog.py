@@ -94,6 +94,12 @@ class Catalog:
             raise ModelNotReady(f"model {name!r} is not ready: {state.reason}")
         raise UnknownModel(f"model {name[:128]!r} is not served; served are: {self._names() or 'none'}")
 
+    @property
+    def default(self) -> str | None:
+        """The name of the model that answers where none is named, if there is one."""
+        served = [state.name for state in self.models()]
+        return self._default or (served[0] if len(served) == 1 else None)
+
     def check_ready(self) -> None:
         """Return when requests can be answered: Triton is there and the default model (or any) is ready.
 

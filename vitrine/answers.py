@@ -64,6 +64,8 @@ class Model:
     version: str | None = None
     reason: str | None = None
     """Why it, or a newer version of it, is not served."""
+    default: bool = False
+    """Whether it answers where no model is named."""
     classes: int | None = None
     height: int | None = None
     width: int | None = None
@@ -147,6 +149,7 @@ def to_model(body: Any) -> Model:
         state=body["state"],
         version=body.get("version"),
         reason=body.get("reason") or (f"version {newer['version']} is refused: {newer['reason']}" if newer else None),
+        default=bool(body.get("default")),
         classes=body.get("classes"),
         height=entry.get("height"),
         width=entry.get("width"),

@@ -84,7 +84,7 @@ async def _classify(client: AsyncClient, given: argparse.Namespace) -> int:
 
 async def _explain(client: AsyncClient, given: argparse.Namespace) -> int:
     content = files.content_of(given.path)
-    model = given.model or (await _only_model(client)).name
+    model = given.model or (await _default_model(client)).name
     how = Explaining(given.method, given.layer, given.head, given.fusion, given.opacity)
     if given.json:
         found = await client.explain(content, model, how)
@@ -108,7 +108,7 @@ async def _evaluate(client: AsyncClient, given: argparse.Namespace) -> int:
     if given.chart and importlib.util.find_spec("matplotlib") is None:
         raise Unable("--chart needs matplotlib: pip install 'vitrine[evaluate]'")
     folders = files.classes(given.folder)
-    name = given.model or (await _only_model(client)).name
+    name = given.model or (await _default_model(client)).name
     model = await client.model(name)
     labels = _labels(list(folders), model, given.classes)
     label_of = {path: labels[folder] for folder, paths in folders.items() for path in paths}
@@ -172,12 +172,13 @@ async def _known(client: AsyncClient, name: str | None) -> None:
         await client.model(name)
 
 
-async def _only_model(client: AsyncClient) -> Model:
+async def _default_model(client: AsyncClient) -> Model:
     served = [model for model in await client.models() if model.state == "served"]
-    if len(served) != 1:
+    default = next((model for model in served if model.default), None)
+    if default is None:
         names = ", ".join(model.name for model in served)
         raise Unable(f"name one with --model: {names}" if served else "the gateway serves no model")
-    return served[0]
+    return default
 
 
 def _labels(folders: Sequence[str], model: Model, given: Path | None) -> Mapping[str, str]:

@@ -18,5 +18,4 @@ async def list_models(services: ServicesDep) -> ModelsOut:
 @router.get("/models/{model}", responses=documented(401, 404, 422, 429, 503))
 async def show_model(services: ServicesDep, model: str) -> ModelDetailOut:
     """One model that is served, with its labels; 503 says why one is not."""
-    served = services.catalog.resolve(model)
-    return ModelDetailOut.of(served, services.catalog.explanations(served))
+    return ModelDetailOut.of(services.catalog.resolve(model), services.catalog)

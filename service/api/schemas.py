@@ -192,9 +192,10 @@ class ModelOut(BaseModel):
     build: dict[str, str] = Field(description="Provenance, as the builder wrote it.")
     refused: RefusedVersionOut | None = Field(description="A newer version, if there is one that cannot be served.")
     explain: ExplainOut
+    default: bool = Field(description="Whether it answers where no model is named.")
 
     @classmethod
-    def of(cls, served: Served, explanations: Explanations) -> "ModelOut":
+    def of(cls, served: Served, catalog: Catalog) -> "ModelOut":
         """Shape an entry of the catalog."""
         entry, newer = served.entry, served.refused
         return cls(
@@ -206,7 +207,8 @@ class ModelOut(BaseModel):
             input=PreprocessingOut.of(entry.preprocessing),
             build=dict(entry.build),
             refused=RefusedVersionOut(version=newer.version, reason=newer.reason) if newer else None,
-            explain=ExplainOut.of(explanations),
+            explain=ExplainOut.of(catalog.explanations(served)),
+            default=entry.name == catalog.default,
         )
 
 
@@ -241,7 +243,7 @@ class ModelsOut(BaseModel):
 
 def _model(state: State, catalog: Catalog) -> ModelOut | LoadingOut | RefusedOut:
     if isinstance(state, Served):
-        return ModelOut.of(state, catalog.explanations(state))
+        return ModelOut.of(state, catalog)
     if isinstance(state, Refused):
         return RefusedOut(state="refused", name=state.name, version=state.version, reason=state.reason)
     return LoadingOut(state="loading", name=state.name, reason=state.reason)
@@ -253,9 +255,9 @@ class ModelDetailOut(ModelOut):
     labels: list[str] = Field(description="By class index.")
 
     @classmethod
-    def of(cls, served: Served, explanations: Explanations) -> "ModelDetailOut":
+    def of(cls, served: Served, catalog: Catalog) -> "ModelDetailOut":
         """Shape an entry of the catalog."""
-        return cls(**ModelOut.of(served, explanations).model_dump(), labels=list(served.entry.labels))
+        return cls(**ModelOut.of(served, catalog).model_dump(), labels=list(served.entry.labels))
 
 
 class StatusOut(BaseModel):

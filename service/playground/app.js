@@ -27,7 +27,7 @@ async function loadModels() {
   const waits = !state.models.length || state.models.some((model) => model.state === "loading");
   if (waits && by("models-problem").querySelector("button") === null) later = setTimeout(loadModels, 2000);
   const names = served().map((model) => model.name);
-  if (!names.includes(state.chosen[0])) state.chosen[0] = names[0] ?? "";
+  if (!names.includes(state.chosen[0])) state.chosen[0] = served().find((model) => model.default)?.name ?? names[0] ?? "";
   if (!names.includes(state.chosen[1])) state.chosen[1] = "";
   showModels(names);
   refresh();
