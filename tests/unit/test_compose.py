@@ -132,7 +132,7 @@ def test_a_triton_is_on_a_network_without_a_way_out() -> None:
     for name in TRITONS:
         assert SERVICES[name]["networks"] == {"triton": {"aliases": ["triton"]}}
     members = {name for name, service in SERVICES.items() if "triton" in service.get("networks", {})}
-    assert members == TRITONS | {"gateway", "gateway-gpu", "prometheus"}
+    assert members == TRITONS | {"gateway", "gateway-gpu", "prometheus", "builder"}
 
 
 @pytest.mark.parametrize(("gateway", "triton"), [("gateway", "triton-cpu"), ("gateway-gpu", "triton-gpu")])
