@@ -24,8 +24,9 @@ AXE = "axe-core@4.14.1"
 KEY = "open-sesame"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """For these tests alone: Playwright keeps an event loop running, with which no test elsewhere could run its own."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no Chromium; Debian's package is `chromium`")
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe(pytestconfig: pytest.Config) -> str:
     """The source of axe-core, which judges accessibility; fetched once, by npm, which checks its digest."""
     assert pytestconfig.cache is not None
@@ -55,7 +56,7 @@ def axe(pytestconfig: pytest.Config) -> str:
         return source.read().decode()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def repository(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model with its companion, a model of colours, and an entry that is refused."""
     assert browser.is_connected()  # Where there is no browser, nothing is started.
@@ -70,14 +71,14 @@ def repository(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(repository: Path) -> Iterator[str]:
     """The gateway's."""
     with running(repository, gateway=Options(repository).gateway) as started:
         yield started.stack.gateway_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guarded_url(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gateway's that asks for `KEY`."""
     keys = tmp_path_factory.mktemp("keys") / "keys"

@@ -356,20 +356,13 @@ def pictures(side: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(7).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
 
 
-SERVED = (
-    *("timm-folder", "lightning", "timm-0.6-swin", "deit", "mae", "beit", "dinov2", "efficientnet-pytorch"),
-    *("torchvision-vit", "torchvision-convnext", "transformers-deit", "transformers-resnet"),
-)
-"""Those with a graph of their own: the others are timm models that one of these is already served as."""
-
-
 def main(repository: Path) -> None:
     """Build and publish each origin as an entry of its name, with its answers in ORIGIN.npy beside the repository."""
     VIT["depth"] = HF_VIT["num_hidden_layers"] = 1  # Half the time to export; the answers of two are tested without.
-    for name in SERVED:
+    for name, make in ORIGINS.items():
         work = repository.parent / "origins" / name
         work.mkdir(parents=True)
-        made = ORIGINS[name](work)
+        made = make(work)
         build(dataclasses.replace(made.plan(work, name), repository=repository), Silent())
         np.save(repository.parent / "origins" / f"{name}.npy", made.answers(pictures(SIDE)))
 
