@@ -298,7 +298,7 @@ def test_the_keyboard_alone_will_do(visit: Visiting, url: str) -> None:
     page.keyboard.press("Enter")
     tab_to("#files")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files(CAT)
     assert top(page) == "cat"
     expect(page.locator("canvas.map")).to_be_visible()
