@@ -56,12 +56,22 @@ class Opened:
     extent: Size | None
     """Of a JPEG that will be decoded at reduced scale (see `contract.pixels.to_pixels`)."""
     preprocessing: Preprocessing
-    size: tuple[int, int]
-    """Width and height of the whole picture, upright."""
+    stored_size: tuple[int, int]
+    """Width and height of the whole picture as its header has them."""
     bytes: int
     """What decoding, resizing and cropping it will take at most."""
     content: Content = b""
     """The file, which tells why it is broken."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole picture, upright. After decoding only: Pillow decodes a PNG to read its EXIF,
+        and turns a TIFF as it decodes it.
+        """
+        width, height = self.stored_size
+        on_its_side = Upright.of(self.picture).lies_on_its_side
+        turned = self.picture.format == "TIFF" and self.picture.size == (height, width)
+        return (height, width) if on_its_side or turned else (width, height)
 
     def decode(self) -> tuple[str, ...]:
         """Decode it, and say what was given up.
@@ -117,10 +127,10 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         drop_large_exif(picture)
         scans = check_layout(picture, content)
         beside = decoder_bytes(picture, content, scans, frame)
-        size = Upright.of(picture).size
+        stored_size = picture.size
         extent = draft(picture, preprocessing)
         needed = beside + picture_bytes(picture) + resizing_bytes(picture.size, preprocessing)
-        return Opened(picture, extent, preprocessing, size, needed, content)
+        return Opened(picture, extent, preprocessing, stored_size, needed, content)
 
 
 def _of_deep_samples(picture: ImageFile) -> tuple[str, ...]:
