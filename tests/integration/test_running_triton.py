@@ -169,9 +169,8 @@ def test_a_version_that_answers_otherwise_never_answers_a_client(explicit: tuple
     load_and_check(url, folder, add(repository, "wrong", RIGHT), expected())
     with clients(url, "wrong") as asking:
         version = add(repository, "wrong", WRONG)
-        with pytest.raises(
-            LoadError, match=r"version 2 in Triton does not answer as .*top-1 agrees on [0-5] of \d+ in one batch; its runtime"
-        ):
+        words = r"version 2 in Triton does not answer as .*top-1 agrees on [0-5] of \d+ in one batch; its runtime"
+        with pytest.raises(LoadError, match=words):
             load_and_check(url, folder, version, expected())
         withdraw(repository, "wrong", version, previous=1)
         load(url, folder, 1)
