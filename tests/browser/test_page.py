@@ -296,7 +296,9 @@ def test_the_keyboard_alone_will_do(visit: Visiting, url: str) -> None:
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page.locator("#intake")).to_be_focused()
     tab_to("#files")
+    expect(page.locator("#files")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(CAT)
