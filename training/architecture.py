@@ -7,6 +7,7 @@ Importing this module is what registers it; `timm.create_model("vit_nano_convste
 from typing import Any
 
 import torch
+from timm.layers import DropPath
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -26,13 +27,14 @@ def conv_norm_act(channels_in: int, channels_out: int) -> nn.Sequential:
 class Residual(nn.Module):
     """Two 3x3 convolutions with an identity path around them."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.body = nn.Sequential(conv_norm_act(channels, channels), conv_norm_act(channels, channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, C, H, W]` in, the same out."""
-        out: torch.Tensor = x + self.body(x)
+        out: torch.Tensor = x + self.drop_path(self.body(x))
         return out
 
 
@@ -87,7 +89,7 @@ class MirrorAveraged(VisionTransformer):
         return logits.reshape(2, x.shape[0], -1).mean(0)
 
 
-_CONFIG = {
+CONFIG = {
     "num_classes": 10,
     "input_size": (3, 32, 32),
     "crop_pct": 1.0,
@@ -100,8 +102,8 @@ _CONFIG = {
 
 default_cfgs = generate_default_cfgs(
     {
-        "vit_nano_convstem_patch4_32.untrained": _CONFIG,
-        "vit_nano_convstem_mirror_patch4_32.untrained": _CONFIG,
+        "vit_nano_convstem_patch4_32.untrained": CONFIG,
+        "vit_nano_convstem_mirror_patch4_32.untrained": CONFIG,
     }
 )
 

@@ -43,6 +43,8 @@ class Weights:
     """How the model takes pictures, where the checkpoint says it, as `timm.data` names it."""
     labels: tuple[str, ...] | None = None
     """The checkpoint's own."""
+    architecture: Architecture | None = None
+    """What makes the model again."""
 
 
 def load_weights(plan: Plan, labels: int | None) -> Weights:
@@ -55,6 +57,30 @@ def load_weights(plan: Plan, labels: int | None) -> Weights:
     if plan.checkpoint and plan.checkpoint.is_dir():
         return _of_folder(plan, plan.checkpoint, claims)
     return _of_file(plan, plan.checkpoint, claims) if plan.checkpoint else _of_timm(plan, claims)
+
+
+def load_encoder(plan: Plan) -> Weights:
+    """As `load_weights`, but the weights may be an encoder without a classifier, as pretraining leaves it: 0 classes.
+
+    Raises:
+        SourceError: as there.
+    """
+    try:
+        return load_weights(plan, None)
+    except CheckpointMismatchError:
+        if not plan.checkpoint or plan.checkpoint.is_dir():
+            raise
+        origin, architecture = plan.checkpoint.name, Architecture(current_name(plan.model), image_size=plan.image_size)
+        content = read_file(plan.checkpoint)
+        key = plan.checkpoint_key
+        found = {key: chosen(content, key, origin)} if key else networks(content, origin)
+        try:
+            fitted = fit_one(found, origin, architecture, classes=0, resample=plan.image_size is not None)
+        except CheckpointMismatchError:
+            fitted = None
+        if fitted is None:
+            raise  # What was said of the whole model names the likely cause.
+        return _weights(fitted, 0)
 
 
 def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
@@ -77,8 +103,10 @@ def _of_timm(plan: Plan, claims: "list[tuple[str, int | None]]") -> Weights:
         claims.append((f"the pretrained head of {name}", own))
     classes = _some(name, _agree(claims) or own)
     if plan.pretrained:
-        return Weights(pretrained(name, plan.image_size), name, classes, "pretrained, from timm")
-    return Weights(architecture.create(classes), name, classes, f"random, seed {SEED}")
+        model, origin = pretrained(name, plan.image_size), "pretrained, from timm"
+    else:
+        model, origin = architecture.create(classes), f"random, seed {SEED}"
+    return Weights(model, name, classes, origin, architecture=architecture)
 
 
 def _of_file(plan: Plan, checkpoint: Path, claims: "list[tuple[str, int | None]]") -> Weights:
@@ -107,7 +135,7 @@ def _weights(
     fitted: Fitted, classes: int, data: Mapping[str, Any] | None = None, labels: tuple[str, ...] | None = None
 ) -> Weights:
     made = fitted.architecture
-    return Weights(fitted.model, made.name, classes, fitted.origin, fitted.layout, made.words, data or {}, labels)
+    return Weights(fitted.model, made.name, classes, fitted.origin, fitted.layout, made.words, data or {}, labels, made)
 
 
 def _check_named(name: str, fitted: Fitted, classes: int) -> None:

@@ -15,7 +15,7 @@ ALLOWED = {
     "service": {"service", "contract"},
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
-    "training": {"training"},
+    "training": {"training", "build_engines", "contract"},
     "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
     "vitrine": {"vitrine"},
 }
