@@ -58,6 +58,7 @@ BUILDER = [
     ["cli"],
     ["build", "summary", "doctor"],
     ["report", "publish", "planfile", "options"],
+    ["trained_folder"],
     ["provenance", "steps"],
     ["results", "cache"],
     STEPS,
