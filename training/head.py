@@ -21,7 +21,7 @@ from training.dataset import Split
 from training.errors import RecipeError
 from training.setup import Setup
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _STEPS = 200
 
 
