@@ -10,7 +10,9 @@ from typing import Any
 
 from build_engines.errors import BuildError
 from training.errors import TrainingError
+from training.masked_autoencoder.recipe import MaskedRecipe
 from training.options import add_options, recipe_of
+from training.recipe import Recipe
 
 REFUSED = 2
 
@@ -27,6 +29,15 @@ pictures (docs/training.md has the table).
       the entry, with its labels, its preprocessing and its accuracy
 
 Killed at any moment, the same command goes on from the last whole epoch, and ends in the same weights, bit for bit.
+"""
+
+
+_MAE_HELP = """\
+Pre-train a plain ViT without labels: three quarters of each picture are hidden, and it learns to paint them (He et al.
+2021). Worth it where there are many pictures and few labels.
+
+  vitrine-train mae pictures/ --model vit_nano_patch4_32 --out runs/mae
+  vitrine-train fit labelled/ --model vit_nano_patch4_32 --checkpoint runs/mae/encoder.safetensors --out runs/vit
 """
 
 
@@ -55,12 +66,32 @@ def _from(module: str, name: str) -> Callable[..., Any]:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    recipe = recipe_of(options)
+    recipe = recipe_of(options, Recipe)
     _from("training.fit", "fit")(recipe, options.data, options.out, tensorboard=options.tensorboard, say=_say)
+
+
+def _mae(options: argparse.Namespace) -> None:
+    recipe = recipe_of(options, MaskedRecipe)
+    _from("training.masked_autoencoder.run", "pre_train")(recipe, options.data, options.out, _say)
 
 
 def _groups(options: argparse.Namespace) -> None:
     _from("training.fit", "show_groups")(options.name, options.layer_decay, options.weight_decay, _say)
+
+
+def _add_mae(commands: Any) -> None:
+    add = commands.add_parser(
+        "mae",
+        help="pre-train a ViT on pictures without labels",
+        description=_MAE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add.set_defaults(run=_mae)
+    add.add_argument(
+        "data", type=Path, metavar="DATA", help="a folder or a zip of pictures; folders in it mean nothing"
+    )
+    add.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the run; an unfinished one goes on")
+    add_options(add, MaskedRecipe)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("data", type=Path, metavar="DATA", help="a folder, a zip or a CSV of labelled pictures")
     add.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the run; an unfinished one goes on")
     add.add_argument("--tensorboard", action="store_true", help="write FOLDER/tensorboard as well")
-    add_options(add)
+    add_options(add, Recipe)
+    _add_mae(commands)
     add = commands.add_parser("groups", help="print the learning rate and weight decay of each layer of a model")
     add.set_defaults(run=_groups)
     add.add_argument("name", metavar="MODEL", help="timm's name")
