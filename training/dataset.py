@@ -1,4 +1,4 @@
-"""A person's labelled pictures as arrays: read by the builder's own code, so that trained and served pixels are the same.
+"""Labelled pictures as arrays: read by the builder's own code, so that trained and served pixels are the same.
 
 Class folders, or train/, val/ and test/ of them, or a zip of either, or a CSV with the heads path and label.
 """

@@ -20,7 +20,7 @@ from training.recipe import Recipe
 
 
 class Teacher(nn.Module):
-    """A trained model in evaluation mode, which sees the student's pictures at its own size, and answers its classes."""
+    """A trained model that sees the student's pictures at its own size, and answers in the student's order."""
 
     def __init__(self, folder: Path, classes: tuple[str, ...], register: tuple[str, ...]) -> None:
         super().__init__()

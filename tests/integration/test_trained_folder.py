@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv/build, 
 
 
 def draw(folder: Path) -> None:
-    """Gratings of three directions in noise, so that some are told wrong: 60 pictures of each to train on, 40 to test."""
+    """Gratings of three directions in noise, so that some are told wrong: 60 of each to train on, 40 to test."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0:32, 0:32]
     for name, angle in (("rising stripes", 0.5), ("flat stripes", 1.2), ("falling stripes", 2.2)):
