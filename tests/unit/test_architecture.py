@@ -16,7 +16,7 @@ ALLOWED = {
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
     "training": {"training", "build_engines", "contract"},
-    "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
+    "benchmarks": {"benchmarks", "contract", "embedded", "service"},
     "vitrine": {"vitrine"},
 }
 """Which of our packages each of our packages may import."""
