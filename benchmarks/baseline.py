@@ -9,6 +9,7 @@ this process, on the same CPUs.
 
 import argparse
 import asyncio
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from rich.table import Table
 from benchmarks.gateway import PROJECT
 from benchmarks.http import Connection
 from benchmarks.plain import PATH
-from embedded.supervisor import Options, Stack, free_port
+from embedded.supervisor import Options, Stack
 
 _POLL_SECONDS = 0.1
 _WARM_SECONDS = 1.5
@@ -66,7 +67,9 @@ async def load(server: Server, photo: bytes, connections: int, seconds: float) -
 @asynccontextmanager
 async def plain(folder: Path) -> AsyncIterator[Server]:
     """The plain server with an entry's graph, in a process of its own."""
-    port = free_port()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "benchmarks.plain", str(folder), str(port)]
     process = await asyncio.create_subprocess_exec(*command)
     try:
