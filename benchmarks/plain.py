@@ -2,8 +2,8 @@
 
     python -m benchmarks.plain model_repository/cifar10_vit 8000
 
-It has no limits, deadlines, batches or metrics, runs each picture alone, and lets ONNX Runtime use every core. The entry
-only says how large its input is; the picture is resized and cropped as timm does it by default.
+It has no limits, deadlines, batches or metrics, runs each picture alone, and lets ONNX Runtime use every core. The
+entry only says how large its input is; the picture is resized and cropped as timm does it by default.
 """
 
 import io

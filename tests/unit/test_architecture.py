@@ -62,7 +62,7 @@ LAYERS = [
 STEPS = ["model", "pictures", "graph", "engine", "judge", "repository"]
 BUILDER = [
     ["cli"],
-    ["build", "summary", "doctor"],
+    ["build", "summary", "doctor", "tune"],
     ["report", "publish", "planfile", "options"],
     ["provenance", "steps"],
     ["results", "cache"],
