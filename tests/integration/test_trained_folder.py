@@ -39,7 +39,7 @@ def draw(folder: Path) -> None:
 
 def call(module: str, *arguments: object, cache: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [PYTHON, "-m", module, *map(str, arguments)]
+    command = [str(PYTHON), "-m", module, *map(str, arguments)]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -75,7 +75,7 @@ def test_the_builder_reads_it_and_answers_as_the_report_says(run: Path, setup: M
 
 
 def test_timm_itself_reads_it(run: Path) -> None:
-    model = timm.create_model(f"local-dir:{run}", pretrained=True)
+    model: Any = timm.create_model(f"local-dir:{run}", pretrained=True)
     assert model.num_classes == 2
     assert tuple(model.pretrained_cfg["input_size"]) == (3, 32, 32)
 
