@@ -42,8 +42,8 @@ def pages() -> dict[Path, str]:
             f"```text\n$ build-engines {arguments}\n{help_of('build_engines.cli', arguments)}```\n"
             for arguments in COMMANDS
         ),
-        "## vitrine-train\n\nTraining on your own pictures ([training.md](training.md)). What is not chosen follows from the "
-        "weights to start from and the number of pictures to train on:\n",
+        "## vitrine-train\n\nTraining on your own pictures ([training.md](training.md)). What is not chosen "
+        "follows from the weights to start from and the number of pictures to train on:\n",
         table(("weights", "pictures", *(name.replace("_", " ") for name in BAND_CHOICES)), band_rows()),
         *(f"```text\n$ vitrine-train {each}\n{help_of('training.cli', each)}```\n" for each in TRAINING),
         "## vitrine\n\nThe client's command ([client.md](client.md)).\n",

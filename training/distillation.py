@@ -15,6 +15,7 @@ from torch import nn
 
 from build_engines.model import load_timm_model, weights_sha256
 from build_engines.plan import Plan
+from build_engines.trained_folder import completed
 from training.errors import RecipeError
 from training.recipe import Recipe
 
@@ -26,7 +27,7 @@ class Teacher(nn.Module):
         super().__init__()
         if not folder.is_dir():
             raise RecipeError(f"--distill {folder}: give the folder of a run, or one that save_pretrained wrote")
-        loaded = load_timm_model(Plan(checkpoint=folder, register=register))
+        loaded = load_timm_model(Plan(**completed({"model": str(folder), "register": register}, folder)))
         if sorted(loaded.labels) != sorted(classes):
             raise RecipeError(
                 f"--distill {folder}: it knows {len(loaded.labels)} classes such as {loaded.labels[0]!r}, the pictures "

@@ -123,9 +123,9 @@ def test_a_class_of_one_picture_is_trained_on() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_line_and_not_the_end(folder: Path) -> None:
-    (folder / "train" / "above" / "broken.png").write_bytes(b"no picture")
+    (folder / "train" / "above" / "broken (1).png").write_bytes(b"no picture")
     assert len(opened(folder).train) == 48
-    assert "left out, it cannot be read: train/above/broken.png (UnidentifiedImageError)" in found(folder)
+    assert "left out, it cannot be read: train/above/broken (1).png (UnidentifiedImageError)" in found(folder)
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused(folder: Path) -> None:
