@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak test-compose check format bench matrix build docs lock clean
+.PHONY: help demo run test soak test-compose check format bench matrix gpu-check build docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ bench: .venv/test/.installed ## Measure the gateway beside the bare Triton
 
 matrix: .venv/test/.installed .venv/build/.installed ## Build every family of models, with random weights: docs/model-matrix.md
 	.venv/test/bin/python -m benchmarks.matrix
+
+gpu-check: .venv/build/.installed ## On a machine with a GPU: driver, engines, Triton, speed, held against what is expected
+	.venv/build/bin/python -m benchmarks.gpu_check
 
 build: .venv/build/.installed ## Build an entry: make build MODEL=vit_tiny_patch16_224 ARGS="--no-pretrained"
 	.venv/build/bin/build-engines build $(MODEL) $(ARGS)

@@ -2,12 +2,14 @@
 
     python -m benchmarks.client --files 1000 --rounds 3
 
-Both post the same photograph, with as many in flight. The rate of `vitrine` is over the whole command, its start and
-its results included; the ratio is what it leaves of what the server can do.
+Both post the same photograph, with as many in flight. Where there are two CPUs or more, the stack gets one half of them
+and whoever asks the other, as if each had a machine: the question is whether `vitrine` keeps a server busy, not what it
+takes from a server beside it. `ratio` is by the rate that the command prints, `whole` has its start in it.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -35,10 +37,21 @@ async def whole_command(url: str, model: str, folder: Path, parallel: int) -> tu
     return float(said.decode().rpartition(" in ")[2].partition(" s,")[0]), time.perf_counter() - began
 
 
+def halves() -> tuple[set[int], set[int]]:
+    """The CPUs of the stack, and those of whoever asks; the same one where there is one."""
+    cpus = sorted(os.sched_getaffinity(0))
+    middle = max(1, len(cpus) // 2)
+    return set(cpus[:middle]), set(cpus[middle:] or cpus)
+
+
 async def measure(options: argparse.Namespace, console: Console) -> None:
     """Start a stack, load it, print the table."""
     photo = options.photo.read_bytes()
-    table = Table(title=f"{options.model}, {options.files} files, {options.connections} in flight")
+    of_stack, of_client = halves()
+    table = Table(
+        title=f"{options.model}, {options.files} files, {options.connections} in flight; "
+        f"CPUs: {len(of_stack)} for the stack, {len(of_client)} for who asks"
+    )
     for head in ("round", "load generator, a second", "vitrine, a second", "ratio", "whole"):
         table.add_column(head, justify="right")
     ratios = []
@@ -46,8 +59,10 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
         folder = Path(name)
         for number in range(options.files):
             (folder / f"{number:05}.jpg").write_bytes(photo)
+        os.sched_setaffinity(0, of_stack)  # What it starts inherits them.
         async with Stack(Options(options.repository, show=lambda _: None)) as stack:
             await stack.ready()
+            os.sched_setaffinity(0, of_client)
             await over_http(stack, options.model, repeat(photo), options.connections, 1.0)
             for number in range(options.rounds):
                 load = await over_http(stack, options.model, repeat(photo), options.connections, options.seconds)

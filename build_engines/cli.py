@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from build_engines import doctor
 from build_engines.build import build, foresee
@@ -20,6 +21,7 @@ from build_engines.publish import foresee_companion, go_back
 from build_engines.repository import inspect, prune, published
 from build_engines.results import Outcome
 from build_engines.summary import description, summary
+from build_engines.tune import Load, keep, tune
 
 REFUSED = 2
 GATE_REFUSED = 3
@@ -186,6 +188,35 @@ def _prune(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _tune(options: argparse.Namespace, console: Console) -> int:
+    table = Table(title=f"{options.name}, alone and with {options.connections} in flight")
+    for head in ("instances", "window ms", "largest batch", "alone p50 ms", "pictures/s", "p99 ms"):
+        table.add_column(head, justify="right")
+    with console.status("measuring") if console.is_terminal else nullcontext():
+        tuning = tune(options.repository, options.name, options.triton, Load(options.connections, options.seconds))
+    for each in tuning.measured:
+        scheduling, figures = each.tuned.scheduling, (each.alone_ms, each.rate, each.p99_ms)
+        window = f"{(scheduling.max_queue_delay_us or 0) / 1000:g}"
+        choices = (str(scheduling.instances), window, str(each.tuned.max_batch_size))
+        table.add_row(*choices, *(f"{figure:.1f}" for figure in figures))
+    console.print(table)
+    if tuning.best == tuning.found.now:
+        console.print(f"{options.name} stays as it is: nothing is better beyond the noise")
+        return 0
+    plan = tuning.best.scheduling
+    choice = (
+        f"instances = {plan.instances}, max_queue_delay_us = {plan.max_queue_delay_us or 0}, "
+        f"max_batch_size = {tuning.best.max_batch_size}"
+    )
+    if options.dry_run:
+        console.print(f"{options.name} would get {choice}", markup=False)
+    else:
+        note = keep(options.repository, tuning, options.triton)
+        console.print(f"{options.name} has {choice} from now on: {note}", markup=False)
+        console.print("the next build needs them too, on the command line or in its file of plans")
+    return 0
+
+
 def _doctor(_: argparse.Namespace, console: Console) -> int:
     console.print("\n".join(doctor.lines(doctor.examine())), markup=False)
     return 0
@@ -216,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name", metavar="NAME")
     add_repository(add)
     _add_rollback(commands.add_parser("rollback", help="serve an earlier version again; nothing is removed"))
+    _add_tune(commands.add_parser("tune", help="measure instances, batches and windows on this machine; keep the best"))
     _add_prune(commands.add_parser("prune", help="remove old versions, never one that is served"))
     add = commands.add_parser("doctor", help="what this machine can build")
     add.set_defaults(run=_doctor)
@@ -229,6 +261,25 @@ def _add_rollback(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--load", default="", metavar="HOST:PORT", help="a running Triton's gRPC service, which is asked to follow"
     )
+    add_repository(add)
+
+
+def _add_tune(add: argparse.ArgumentParser) -> None:
+    add.set_defaults(run=_tune)
+    add.add_argument("name", metavar="NAME")
+    add.add_argument(
+        "--triton",
+        required=True,
+        metavar="HOST:PORT",
+        help="a running Triton's gRPC service, which reads this repository and serves nobody meanwhile",
+    )
+    add.add_argument(
+        "--connections", type=int, default=32, metavar="N", help="pictures in flight at load (default: %(default)s)"
+    )
+    add.add_argument(
+        "--seconds", type=float, default=4.0, metavar="S", help="of load for each scheduling (default: %(default)s)"
+    )
+    add.add_argument("--dry-run", action="store_true", help="only say what would be kept")
     add_repository(add)
 
 

@@ -26,7 +26,16 @@ RESERVED = frozenset(
     (
         *("calibration", "compiler", "date", "engine", "explains", "gate", "inputs", "kept", "labels", "layout"),
         *("measured", "onnx_sha256", "opset", "parameters", "parity", "pictures", "precision", "runtime"),
-        *("timm_deprecated", "timm_name", "timm_tag", "versions", "weights", "weights_sha256", "weights_stored"),
+        *(
+            "timm_deprecated",
+            "timm_name",
+            "timm_tag",
+            "tuned",
+            "versions",
+            "weights",
+            "weights_sha256",
+            "weights_stored",
+        ),
     )
 )
 """First words of the provenance keys that the builder itself writes."""

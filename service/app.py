@@ -16,6 +16,7 @@ from contract.cpus import available_cpus
 from service.admission import Admission
 from service.api import classify, explain, models, open_inference, ops
 from service.api.deps import Services, expose_apart, is_api
+from service.api.direct import DirectMiddleware
 from service.api.errors import add_handlers, as_problems
 from service.api.head import HeadMiddleware, RootPathMiddleware
 from service.api.middleware import RequestMiddleware
@@ -116,9 +117,10 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         routers.append(ops.metrics_router)
     else:
         exposition = FastAPI(openapi_url=None, redirect_slashes=False)
-        _assemble(exposition, [ops.metrics_router], **around)
+        _assemble(exposition, [ops.metrics_router], [], **around)
         expose_apart(app, exposition)
-    _assemble(app, routers, **around)
+    direct = routers if tracing is None else []  # Else FastAPI gives its span the name of the route.
+    _assemble(app, routers, direct, **around)
     if settings.cors_origins:
         # Around all else, so that a page can read errors too.
         app.add_middleware(
@@ -135,12 +137,13 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
     return app
 
 
-def _assemble(app: FastAPI, routers: list[APIRouter], **around: Any) -> None:
-    """Give the application its routes, and what surrounds them."""
+def _assemble(app: FastAPI, routers: list[APIRouter], direct: list[APIRouter], **around: Any) -> None:
+    """Give the application its routes, of which those of `direct` may go there directly, and what surrounds them."""
     for router in routers:
         app.include_router(router)
     add_handlers(app)
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(DirectMiddleware, routers=direct)
     app.add_middleware(RequestMiddleware, **around)
 
 

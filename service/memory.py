@@ -7,14 +7,13 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from service.errors import ImageTooLarge, Overloaded
+from service.interruption import Interruption
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PATIENCE_SECONDS = 2.0
@@ -179,7 +178,7 @@ class HeldBody:
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._gave_way = False
-        self._wait: anyio.CancelScope | None = None
+        self._wait = Interruption()
         self.bytes = 0
         self.finished = False
         """Whether all of it has arrived: then its request is being worked on, and it keeps what it has."""
@@ -188,17 +187,10 @@ class HeldBody:
         """How long it may be, where it is in memory so many times."""
         return min(self._memory.longest, int(self._memory.size / copies))
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Surrounds the wait for more of it, which ends where it gives way.
-
-        Raises:
-            Overloaded: it gave way to others.
-        """
-        with anyio.CancelScope() as self._wait:
-            yield
-        self._wait = None
-        self.check()
+    def waiting(self) -> Interruption:
+        """Surrounds the wait for more of it, which ends with `Overloaded` where it gives way."""
+        self._wait = Interruption()
+        return self._wait
 
     def grow(self, by: int) -> None:
         """See `BodyMemory.grow`."""
@@ -211,14 +203,17 @@ class HeldBody:
             Overloaded: it gave way to others.
         """
         if self._gave_way:
-            raise Overloaded("too many large bodies arrive at once; try again shortly")
+            raise _gave_way()
 
     def give_way(self) -> None:
         """Leave the memory to others; whoever waits for more of this body is told."""
         self._gave_way = True
-        if self._wait is not None:
-            self._wait.cancel()
+        self._wait.end(_gave_way())
 
     def release(self) -> None:
         """The request is over."""
         self._memory.take_back(self)
+
+
+def _gave_way() -> Overloaded:
+    return Overloaded("too many large bodies arrive at once; try again shortly")

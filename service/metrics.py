@@ -4,6 +4,7 @@ What happened to a request is counted in one place, the middleware; what happene
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
@@ -78,12 +79,12 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         build.labels(version).set(1)
+        self._stage_of = cache(self.stage_seconds.labels)
 
     def observe(self, route: str, stages: Stages) -> None:
         """Record the stages of an answered request with pictures."""
-        for stage, seconds in stages.seconds.items():
-            self.stage_seconds.labels(route, stage).observe(seconds)
-        self.stage_seconds.labels(route, "total").observe(stages.total())
+        for stage, seconds in (*stages.seconds.items(), ("total", stages.total())):
+            self._stage_of(route, stage).observe(seconds)
 
 
 def share(folder: Path, slot: int) -> None:

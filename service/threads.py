@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
@@ -36,15 +36,30 @@ class Threads:
         except BaseException:
             after()
             raise
+        waiting: asyncio.Future[_T] = loop.create_future()
 
-        def ended(_: object) -> None:
+        def ended(running: "Future[_T]") -> None:
             after()
             with suppress(RuntimeError):  # The loop may have ended before a thread did.
-                loop.call_soon_threadsafe(self._free.release)
+                loop.call_soon_threadsafe(told, running)
 
-        running = self._pool.submit(work, *arguments)
-        running.add_done_callback(ended)
-        return await asyncio.wrap_future(running)
+        def told(running: "Future[_T]") -> None:
+            self._free.release()
+            if waiting.cancelled():
+                return
+            if error := running.exception():
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(running.result())
+
+        # Not asyncio's wrapper: the loop would be woken once for the result and once for the thread that is free.
+        submitted = self._pool.submit(work, *arguments)
+        submitted.add_done_callback(ended)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            submitted.cancel()
+            raise
 
 
 async def together(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

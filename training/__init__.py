@@ -1,1 +1,1 @@
-"""From labelled pictures to a folder that `build-engines` takes: reads models and pictures by the builder's own code."""
+"""From labelled pictures to a folder that `build-engines` takes; it reads by the builder's own code."""

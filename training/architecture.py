@@ -54,11 +54,8 @@ class ConvStem(nn.Module):
         super().__init__()
         if patch_size != self.patch or img_size % self.patch:
             raise ValueError(f"ConvStem makes 4x4 patches; got patch_size={patch_size}, img_size={img_size}")
-        side = img_size // self.patch
-        self.img_size = (img_size, img_size)
         self.patch_size = (self.patch, self.patch)
-        self.grid_size = (side, side)
-        self.num_patches = side * side
+        self.set_input_size((img_size, img_size))
         widths = (embed_dim * 3 // 16, embed_dim * 3 // 8, embed_dim * 3 // 4)
         self.body = nn.Sequential(
             conv_norm_act(in_chans, widths[0]),
@@ -69,6 +66,18 @@ class ConvStem(nn.Module):
             Residual(widths[2]),
             nn.Conv2d(widths[2], embed_dim, kernel_size=1),
         )
+
+    def set_input_size(self, img_size: tuple[int, int], patch_size: object = None) -> None:  # noqa: ARG002 (timm's)
+        """Height and width of the pictures from now on; timm's `VisionTransformer` resamples the positions.
+
+        Raises:
+            ValueError: they are no multiples of 4.
+        """
+        if img_size[0] % self.patch or img_size[1] % self.patch:
+            raise ValueError(f"ConvStem makes 4x4 patches; pictures of {img_size} are no multiple of them")
+        self.img_size = (img_size[0], img_size[1])
+        self.grid_size = (img_size[0] // self.patch, img_size[1] // self.patch)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, 3, H, W]` to `[N, H/4 * W/4, embed_dim]`."""

@@ -1,4 +1,4 @@
-"""A person's labelled pictures as arrays: read by the builder's own code, so that trained and served pixels are the same.
+"""Labelled pictures as arrays: read by the builder's own code, so that trained and served pixels are the same.
 
 Class folders, or train/, val/ and test/ of them, or a zip of either, or a CSV with the heads path and label.
 """
@@ -215,7 +215,7 @@ def _decoded(
         tqdm(each, total=count, desc=f"reading {word}", leave=False, mininterval=1, disable=None)
     ):
         if isinstance(seen, PicturesUnreadableError):
-            unreadable.append((pictures.names[place], str(seen).partition(" (")[2].partition(")")[0] or "unreadable"))
+            unreadable.append((pictures.names[place], type(seen.__cause__ or seen).__name__))
             continue
         images[len(kept)] = seen.pixels
         kept.append(place)

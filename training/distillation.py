@@ -15,18 +15,19 @@ from torch import nn
 
 from build_engines.model import load_timm_model, weights_sha256
 from build_engines.plan import Plan
+from build_engines.trained_folder import completed
 from training.errors import RecipeError
 from training.recipe import Recipe
 
 
 class Teacher(nn.Module):
-    """A trained model in evaluation mode, which sees the student's pictures at its own size, and answers its classes."""
+    """A trained model that sees the student's pictures at its own size, and answers in the student's order."""
 
     def __init__(self, folder: Path, classes: tuple[str, ...], register: tuple[str, ...]) -> None:
         super().__init__()
         if not folder.is_dir():
             raise RecipeError(f"--distill {folder}: give the folder of a run, or one that save_pretrained wrote")
-        loaded = load_timm_model(Plan(checkpoint=folder, register=register))
+        loaded = load_timm_model(Plan(**completed({"model": str(folder), "register": register}, folder)))
         if sorted(loaded.labels) != sorted(classes):
             raise RecipeError(
                 f"--distill {folder}: it knows {len(loaded.labels)} classes such as {loaded.labels[0]!r}, the pictures "

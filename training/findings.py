@@ -35,7 +35,7 @@ def findings(data: Dataset, edge: int) -> Iterator[str]:
 
 
 def swapped(confusions: npt.NDArray[np.int64], classes: Sequence[str]) -> Iterator[str]:
-    """Pairs of classes of which most of each are answered as the other: int64 `[classes, classes]`, shown by answered."""
+    """Pairs of classes that are mostly answered as each other: int64 `[classes, classes]`, shown by answered."""
     totals = confusions.sum(axis=1)
     for one in range(len(classes)):
         for other in range(one + 1, len(classes)):
@@ -89,4 +89,5 @@ def _balance(data: Dataset) -> Iterator[str]:
         )
     few = [name for name, count in counts.items() if count < _FEW]
     if few:
-        yield f"{len(few)} classes have fewer than {_FEW} pictures to train on, such as {few[0]!r} with {counts[few[0]]}"
+        example = f"{few[0]!r} with {counts[few[0]]}"
+        yield f"{len(few)} classes have fewer than {_FEW} pictures to train on, such as {example}"

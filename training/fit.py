@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -33,8 +32,7 @@ def fit(recipe: Recipe, data: Path, folder: Path, *, tensorboard: bool, say: Say
     folder.mkdir(parents=True, exist_ok=True)
     if setup.recipe.head_only:
         head = fit_head(setup, default_cache(), say)
-        weights = {name: value.cpu().contiguous() for name, value in setup.start.classifier.model.state_dict().items()}
-        _finish(setup, weights, [], folder, {"penalty": head.penalty}, say)
+        say(_finish(setup, setup.start.classifier.model.state_dict(), [], folder) + f", penalty {head.penalty:g}")
         return
     run = Run(setup, folder, say)
     if run.history:
@@ -47,30 +45,27 @@ def fit(recipe: Recipe, data: Path, folder: Path, *, tensorboard: bool, say: Say
             board(record)
 
     run.train(done)
-    _finish(setup, run.result, run.history, folder, {"epochs": len(run.history)}, say)
+    say(_finish(setup, run.result, run.history, folder))
 
 
-def _finish(
-    setup: Setup, weights: dict[str, torch.Tensor], history: list[Record], folder: Path, more: dict[str, Any], say: Say
-) -> None:
-    """Judge the weights on what is reported, and write the folder's files."""
+def _finish(setup: Setup, weights: dict[str, torch.Tensor], history: list[Record], folder: Path) -> str:
+    """Judge the weights on what is reported, write the folder's files, and say what came out."""
     classifier, data = setup.start.classifier, setup.data
+    weights = {name: value.cpu().contiguous() for name, value in weights.items()}
     classifier.model.load_state_dict(weights)
-    metrics: dict[str, Any] = dict(more)
     judged = None
     if data.reported:
         word, split = data.reported
         normalise = Normalise(classifier.mean, classifier.std).to(setup.device)
         logits = answers(classifier.model, split.images, normalise, setup.device)
-        metrics |= {"split": word, "pictures": len(split), **report.judge(split, logits, data.classes)}
-        judged = word, split, logits
-        say(f"{word}: top-1 {metrics['top1']:.2f} % of {len(split)} pictures")
-        for hint in metrics["hints"]:
-            say(hint)
+        judged = report.Judged(word, split, logits, data.classes)
+    metrics = {"epochs": len(history), **(judged.metrics if judged else {})}
     run_folder.write_model(setup, weights, folder)
     run_folder.write_facts(setup, metrics, folder)
-    report.write(folder, history, judged, data.classes, metrics, [*described(setup), *setup.found])
-    say(f"{folder} holds the model and report.md; build-engines build {folder}")
+    report.write(folder, history, judged, [*described(setup), *setup.found])
+    hints = "".join(f"{hint}\n" for hint in metrics.get("hints", ()))
+    top1 = f"{metrics['split']}: top-1 {metrics['top1']:.2f} % of {metrics['pictures']} pictures; " if judged else ""
+    return f"{hints}{top1}{folder} is ready for build-engines build {folder}"
 
 
 def described(setup: Setup) -> list[str]:

@@ -61,7 +61,7 @@ def fit_head(setup: Setup, cache: Path, say: Callable[[str], None]) -> Head:
         RecipeError: the model's head is not one linear layer over its features.
     """
     model, data = setup.start.classifier.model, setup.data
-    model.to(setup.device, memory_format=torch.channels_last)
+    model.to(setup.device).to(memory_format=torch.channels_last)
     features = _features(setup, data.train, cache, say)
     targets = torch.from_numpy(data.train.targets)
     if data.judging is None:
@@ -96,10 +96,10 @@ def solve(features: torch.Tensor, targets: torch.Tensor, classes: int, penalty: 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(x @ weight.T + bias, targets) + penalty / 2 * weight.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         scaled = weight / spread
         return Head(scaled.float(), (bias - scaled @ mean).float(), penalty)
@@ -146,7 +146,8 @@ def _install(setup: Setup, model: nn.Module, head: Head, features: npt.NDArray[n
         layer = model.get_submodule(name)
         if not isinstance(layer, nn.Linear) or layer.weight.shape != head.weight.shape or layer.bias is None:
             raise RecipeError(
-                f"{setup.start.architecture.name}: {name} is not one linear layer over its features; leave --head-only out"
+                f"{setup.start.architecture.name}: {name} is not one linear layer over its features; leave --head-only "
+                "out"
             )
         with torch.no_grad():
             layer.weight.copy_(head.weight)

@@ -110,12 +110,28 @@ class Recipe:
 
 
 _RANGES = (
-    ("image_size", 1, 4096), ("freeze", 0, 1000), ("epochs", 1, 100_000), ("batch_size", 2, 100_000),
-    ("learning_rate", 0, 100), ("layer_decay", 0.01, 1), ("weight_decay", 0, 10), ("warmup_epochs", 0, 100_000),
-    ("label_smoothing", 0, 0.9), ("drop_path", 0, 0.9), ("mix_probability", 0, 1), ("mix_until", 0, 1),
-    ("repeats", 1, 100), ("min_crop", 0.01, 1), ("clip_norm", 0, 1e6), ("ema_decay", 0, 0.999999), ("patience", 0, 100_000),
-    ("hold_out", 0, 0.9), ("distill_weight", 0, 1), ("distill_temperature", 0.1, 100), ("seed", 0, 2**31 - 1),
-)  # fmt: skip
+    ("image_size", 1, 4096),
+    ("freeze", 0, 1000),
+    ("epochs", 1, 100_000),
+    ("batch_size", 2, 100_000),
+    ("learning_rate", 0, 100),
+    ("layer_decay", 0.01, 1),
+    ("weight_decay", 0, 10),
+    ("warmup_epochs", 0, 100_000),
+    ("label_smoothing", 0, 0.9),
+    ("drop_path", 0, 0.9),
+    ("mix_probability", 0, 1),
+    ("mix_until", 0, 1),
+    ("repeats", 1, 100),
+    ("min_crop", 0.01, 1),
+    ("clip_norm", 0, 1e6),
+    ("ema_decay", 0, 0.999999),
+    ("patience", 0, 100_000),
+    ("hold_out", 0, 0.9),
+    ("distill_weight", 0, 1),
+    ("distill_temperature", 0.1, 100),
+    ("seed", 0, 2**31 - 1),
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What a run came to, as a page, pictures and numbers: report.md, curves.png, confusions.png, worst.png."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +20,63 @@ _NAMED = 40
 History = Sequence[Mapping[str, Any]]
 
 
-def judge(split: Split, logits: npt.NDArray[np.float32], classes: Sequence[str]) -> dict[str, Any]:
-    """What float32 logits `[N, classes]` are worth on a split: accuracy, by class, and confusions."""
-    answered = logits.argmax(axis=1)
-    confusions = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(confusions, (split.targets, answered), 1)
-    totals = confusions.sum(axis=1)
-    by_class = {
-        name: round(100 * float(confusions[index, index]) / int(totals[index]), 2)
-        for index, name in enumerate(classes)
-        if totals[index]
-    }
-    five = np.argsort(-logits, axis=1)[:, :5]
-    return {
-        "top1": round(100 * float((answered == split.targets).mean()), 4),
-        "top5": round(100 * float((five == split.targets[:, None]).any(axis=1).mean()), 4),
-        "mean_of_classes": round(float(np.mean(list(by_class.values()))), 2),
-        "by_class": by_class,
-        "confusions": confusions.tolist(),
-        "hints": list(swapped(confusions, classes)),
-    }
+@dataclass(frozen=True)
+class Judged:
+    """What a result answered on a split."""
+
+    word: str
+    split: Split
+    logits: npt.NDArray[np.float32]
+    """`[pictures, classes]`."""
+    classes: Sequence[str]
+
+    @cached_property
+    def confusions(self) -> npt.NDArray[np.int64]:
+        """How many pictures of each class were answered as each: `[classes, classes]`, shown by answered."""
+        found = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        np.add.at(found, (self.split.targets, self.logits.argmax(axis=1)), 1)
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Accuracy in percent, by class too, and confusions."""
+        totals, rights = self.confusions.sum(axis=1), self.confusions.diagonal()
+        by_class = {
+            name: round(100 * int(right) / int(total), 2)
+            for name, right, total in zip(self.classes, rights, totals, strict=True)
+            if total
+        }
+        five = np.argsort(-self.logits, axis=1)[:, :5]
+        return {
+            "split": self.word,
+            "pictures": len(self.split),
+            "top1": round(100 * int(rights.sum()) / len(self.split), 4),
+            "top5": round(100 * float((five == self.split.targets[:, None]).any(axis=1).mean()), 4),
+            "mean_of_classes": round(float(np.mean(list(by_class.values()))), 2),
+            "by_class": by_class,
+            "confusions": self.confusions.tolist(),
+            "hints": list(swapped(self.confusions, self.classes)),
+        }
 
 
-def write(
-    folder: Path,
-    history: History,
-    judged: tuple[str, Split, npt.NDArray[np.float32]] | None,
-    classes: Sequence[str],
-    metrics: Mapping[str, Any],
-    head: Sequence[str],
-) -> None:
+def write(folder: Path, history: History, judged: Judged | None, head: Sequence[str]) -> None:
     """Write the report into `folder`; `head` is what is said first, a line each."""
     lines = [f"# {folder.resolve().name}", "", *(f"- {line}" for line in head), ""]
     if len(history) > 1:
         _curves(history).savefig(folder / "curves.png", dpi=120)
         lines += ["![Loss and accuracy by epoch](curves.png)", ""]
     if judged:
-        word, split, logits = judged
-        confusions = np.array(metrics["confusions"])
-        lines += [*_told(word, split, confusions, classes, metrics)]
-        _confusions(confusions, classes).savefig(folder / "confusions.png", dpi=120)
-        _worst(split, logits, classes).savefig(folder / "worst.png", dpi=120)
+        lines += [*_told(judged)]
+        _confusions(judged.confusions, judged.classes).savefig(folder / "confusions.png", dpi=120)
+        _worst(judged).savefig(folder / "worst.png", dpi=120)
         lines += ["", "![Shown by answered](confusions.png)", "", "![Most certain mistakes](worst.png)", ""]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _told(
-    word: str, split: Split, confusions: npt.NDArray[np.int64], classes: Sequence[str], metrics: Mapping[str, Any]
-) -> Iterator[str]:
-    yield f"On {word}, {len(split)} pictures: top-1 {metrics['top1']:.2f} %, top-5 {metrics['top5']:.2f} %,"
+def _told(judged: Judged) -> Iterator[str]:
+    metrics, classes = judged.metrics, judged.classes
+    yield f"On {judged.word}, {len(judged.split)} pictures:"
+    yield f"top-1 {metrics['top1']:.2f} %, top-5 {metrics['top5']:.2f} %,"
     yield f"mean of the classes {metrics['mean_of_classes']:.2f} %."
     yield ""
     for hint in metrics["hints"]:
@@ -76,7 +86,7 @@ def _told(
     yield "|---|---|---|---|"
     order = sorted(metrics["by_class"], key=lambda name: metrics["by_class"][name])
     for name in order[:_NAMED]:
-        row = confusions[classes.index(name)].copy()
+        row = judged.confusions[classes.index(name)].copy()
         total = int(row.sum())
         row[classes.index(name)] = 0
         wrong = f"{classes[int(row.argmax())]} ({int(row.max())})" if row.any() else ""
@@ -113,8 +123,9 @@ def _confusions(confusions: npt.NDArray[np.int64], classes: Sequence[str]) -> Fi
     return figure
 
 
-def _worst(split: Split, logits: npt.NDArray[np.float32], classes: Sequence[str]) -> Figure:
+def _worst(judged: Judged) -> Figure:
     """A contact sheet of the pictures that are answered wrongly with the highest probability."""
+    logits, split, classes = judged.logits, judged.split, judged.classes
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = scaled / scaled.sum(axis=1, keepdims=True)
     answered = shares.argmax(axis=1)
@@ -126,6 +137,6 @@ def _worst(split: Split, logits: npt.NDArray[np.float32], classes: Sequence[str]
         axes.axis("off")
     for axes, place in zip(figure.axes, wrong.tolist(), strict=False):
         axes.imshow(split.images[place])
-        title = f"{classes[answered[place]]} {100 * shares[place, answered[place]]:.0f} %\nis {classes[split.targets[place]]}"
-        axes.set_title(f"{title}\n{split.names[place][-18:]}", fontsize=7)
+        said = f"{classes[answered[place]]} {100 * shares[place, answered[place]]:.0f} %"
+        axes.set_title(f"{said}\nis {classes[split.targets[place]]}\n{split.names[place][-18:]}", fontsize=7)
     return figure

@@ -45,7 +45,7 @@ class Run:
         self.setup, self.recipe, self.folder, self._say = setup, setup.recipe, folder, say
         recipe, classifier = setup.recipe, setup.start.classifier
         self.device = setup.device
-        self.model = classifier.model.to(self.device, memory_format=torch.channels_last)
+        self.model = classifier.model.to(self.device).to(memory_format=torch.channels_last)
         self.normalise = Normalise(classifier.mean, classifier.std).to(self.device)
         self._frozen = freeze(self.model, recipe.freeze)
         self.batch = min(recipe.batch_size, len(setup.data.train))
@@ -82,7 +82,8 @@ class Run:
     @property
     def averaged(self) -> nn.Module:
         """The network that is judged and kept."""
-        return self._average.module if self._average else self.model
+        average: nn.Module | None = self._average.module if self._average else None
+        return average or self.model
 
     @property
     def finished(self) -> bool:

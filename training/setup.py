@@ -10,6 +10,7 @@ import torch
 import training.networks  # noqa: F401  (registers ours with timm)
 from build_engines.model import Start, current_name, register, starting_model, weights_sha256
 from build_engines.plan import Plan
+from build_engines.trained_folder import completed
 from contract.spec import CropMode, Preprocessing
 from training.dataset import Dataset, Shelf, look, read
 from training.distillation import Teacher
@@ -62,7 +63,9 @@ def set_up(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Setup:
 
 def _plan(recipe: Recipe) -> tuple[Plan, bool]:
     """What the builder's reader of models is asked for, and whether that has trained weights."""
-    modules = tuple(dict.fromkeys((_OURS, *recipe.register)))
+    folder = Path(recipe.checkpoint)
+    needed = completed({"model": recipe.checkpoint}, folder).get("register", ())  # By another run of ours.
+    modules = tuple(dict.fromkeys((_OURS, *recipe.register, *needed)))
     for module in modules:
         register(module)
     pretrained = recipe.pretrained
@@ -71,7 +74,7 @@ def _plan(recipe: Recipe) -> tuple[Plan, bool]:
         pretrained = bool(cfg and cfg.has_weights)
     plan = Plan(
         model=recipe.model,
-        checkpoint=Path(recipe.checkpoint) if recipe.checkpoint else None,
+        checkpoint=folder if recipe.checkpoint else None,
         checkpoint_key=recipe.checkpoint_key,
         pretrained=pretrained,
         image_size=recipe.image_size,

@@ -49,15 +49,15 @@ class EngineSession:
         return tuple(self._replays)
 
     def capture(self, sizes: Sequence[int]) -> None:
-        """Capture a CUDA graph for each of `sizes`, the largest first.
+        """Capture a CUDA graph for each of `sizes`, the smallest first, as Triton does in the order of the config.
 
-        The largest allocates what the smaller ones then use, and each runs once before it is captured, because the
-        first run at a size updates what the context keeps (TensorRT's developer guide, "CUDA Graphs").
+        Each runs once before it is captured, because the first run at a size updates what the context keeps (TensorRT's
+        developer guide, "CUDA Graphs").
 
         Raises:
             InvalidOutputError: the engine cannot run in a graph.
         """
-        for size in sorted(set(sizes), reverse=True):
+        for size in sorted(set(sizes)):
             with self._errors("run the engine"):
                 self._shape(size)
                 self._enqueue()

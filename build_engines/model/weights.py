@@ -12,6 +12,7 @@ from build_engines.errors import (
     CheckpointUnreadableError,
     ClassesMismatchError,
     UnsupportedModelError,
+    first_line,
 )
 from build_engines.model.architecture import SEED, Architecture, current_name
 from build_engines.model.fit import compare
@@ -154,7 +155,13 @@ def _resize(model: "nn.Module", image_size: int) -> None:
     """Resample the positions of a folder's model as timm does; what takes any size stays as it is."""
     sized: Any = getattr(model, "encoder", model)
     if hasattr(sized, "set_input_size"):
-        sized.set_input_size(img_size=(image_size, image_size))
+        try:
+            sized.set_input_size(img_size=(image_size, image_size))
+        except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"{type(sized).__name__} cannot be resampled to pictures of {image_size} x {image_size} "
+                f"({first_line(error)}); leave out --image-size, or name another"
+            ) from error
 
 
 def _own_classes(name: str) -> int:

@@ -46,6 +46,10 @@ class Spent:
 class DeviceSession(Session, Protocol):
     """A session on a device, whose own clock is read, and which replays captured graphs at some batch sizes."""
 
+    @property
+    def graphs(self) -> tuple[int, ...]:
+        """The batch sizes that run by a graph."""
+
     def capture(self, sizes: Sequence[int]) -> None:
         """Capture a graph for each of these batch sizes."""
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-import anyio
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from python_multipart.multipart import parse_options_header
@@ -30,6 +29,7 @@ from service.errors import (
     ReadTimeout,
     TooManyPictures,
 )
+from service.interruption import Interruption
 
 PART = "file"
 _BASE64: dict[str, JsonValue] = {"contentEncoding": "base64"}
@@ -123,13 +123,14 @@ async def read_whole(request: Request, until: Arrival) -> bytes:
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
     """What `reading` gives, if the body arrives in time."""
     left = until.deadline.left
+    late = (
+        DeadlineExceeded("the deadline passed before the body had arrived")
+        if left < until.seconds
+        else ReadTimeout(f"the body did not arrive within {until.seconds:g} s")
+    )
     try:
-        with anyio.fail_after(max(0.0, min(until.seconds, left))):
+        with Interruption(min(until.seconds, left), late):
             return await reading
-    except TimeoutError as error:
-        if left < until.seconds:
-            raise DeadlineExceeded("the deadline passed before the body had arrived") from error
-        raise ReadTimeout(f"the body did not arrive within {until.seconds:g} s") from error
     except ClientDisconnect as error:
         raise ClientLeft("the client left before its body had arrived") from error
 

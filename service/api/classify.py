@@ -5,11 +5,11 @@ from starlette.responses import Response
 
 from service.api.body import PictureIn, PicturesIn
 from service.api.deps import API, context_of, services_of
+from service.api.direct import Direct
 from service.api.errors import STATUS, documented
 from service.api.receiving import (
     ONE,
     SEVERAL,
-    Direct,
     Selection,
     as_json,
     asks,
@@ -81,12 +81,7 @@ def _one(answer: Classified) -> Response:
     (classes,) = answer.results
     if isinstance(classes, VitrineError):
         raise classes
-    result = ResultOut.of(classes)
-    return as_json(
-        ClassificationOut(
-            model=answer.model, version=answer.version, predictions=result.predictions, warnings=result.warnings
-        )
-    )
+    return as_json(ClassificationOut.of(answer, classes))
 
 
 def _several(answer: Classified) -> Response:

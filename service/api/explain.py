@@ -10,11 +10,11 @@ from starlette.responses import Response
 from contract.spec import Fusion
 from service.api.body import PictureIn
 from service.api.deps import API, context_of, services_of
+from service.api.direct import Direct
 from service.api.errors import documented
 from service.api.incoming import JSON
 from service.api.receiving import (
     ONE,
-    Direct,
     Selection,
     as_json,
     asks,

@@ -68,6 +68,7 @@ class Body:
             raise BodyTooLarge(f"the body has {self._declared} bytes; at most {self._limit} are accepted")
         with self._held.waiting():
             message = await self._next()
+        self._held.check()
         if self._received > self._limit:
             raise BodyTooLarge(f"the body has more than {self._limit} bytes, which is the limit")
         content = message.get("body", b"")

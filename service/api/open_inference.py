@@ -13,9 +13,10 @@ from starlette.responses import Response
 from contract.config import INPUT, OUTPUT
 from service.api.body import Arrival, read_whole
 from service.api.deps import ServicesDep, context_of, is_draining, services_of
+from service.api.direct import Direct
 from service.api.errors import documented_open_inference
 from service.api.incoming import OPEN_INFERENCE, TENSOR_HEAD_LENGTH
-from service.api.receiving import Direct, bounded, deadline_of
+from service.api.receiving import bounded, deadline_of
 from service.api.schemas import (
     InferResponseOut,
     LiveOut,

@@ -9,7 +9,7 @@ from contract.spec import Entry, Preprocessing
 from service.catalog import Catalog
 from service.companions import Explanations
 from service.explanation import Explained
-from service.pipeline import Classes, Prediction
+from service.pipeline import Classes, Classified, Prediction
 from service.states import Refused, Served, State
 
 
@@ -45,6 +45,12 @@ class ClassificationOut(BaseModel):
     version: str
     predictions: list[PredictionOut] = Field(description="Best first.")
     warnings: list[str] = Field(description="What was given up to read the picture; each starts with a stable code.")
+
+    @classmethod
+    def of(cls, answer: Classified, classes: Classes) -> "ClassificationOut":
+        """Shape a pipeline's answer to the only picture."""
+        predictions = [_prediction(each) for each in classes.predictions]
+        return cls(model=answer.model, version=answer.version, predictions=predictions, warnings=list(classes.warnings))
 
 
 class ErrorOut(BaseModel):

@@ -13,9 +13,11 @@ from build_engines.engine.engine import Engine, Profile, compile_engine
 from build_engines.engine.engine_session import EngineSession, open_engine
 from build_engines.errors import CompileError, InvalidOutputError
 from build_engines.graph.onnxruntime_session import open_graph
+from build_engines.judge import check_sizes
 from build_engines.machine import gpus
 from build_engines.pictures import made_pictures
 from build_engines.values import Compiler, Pixels, describe
+from contract.config import graph_sizes
 from contract.spec import Preprocessing
 
 REASON = why_not(Compiler.TENSORRT, installed=is_installed(Compiler.TENSORRT), gpus=gpus())
@@ -69,6 +71,15 @@ def test_it_answers_what_the_graph_answers(session: EngineSession, images: Pixel
         assert answers.shape == (batch, 10)
         # TF32 multiplies with 10 bits of mantissa.
         assert np.abs(answers - wanted.run(images[:batch])).max() < 0.01
+
+
+def test_by_graphs_it_answers_the_same_at_every_size(engine: Engine, tensorrt: Library, images: Pixels) -> None:
+    captured = open_engine(engine.path, tensorrt)
+    wanted = captured.run(images)
+    captured.capture(graph_sizes(LARGEST))
+    assert captured.graphs == graph_sizes(LARGEST)
+    check_sizes(captured, images, wanted)
+    assert captured.time(images[:1]).compute > 0
 
 
 def test_a_batch_beyond_the_profile_is_refused(session: EngineSession, images: Pixels) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv/build, 
 
 
 def draw(folder: Path) -> None:
-    """Gratings of three directions in noise, so that some are told wrong: 60 pictures of each to train on, 40 to test."""
+    """Gratings of three directions in noise, so that some are told wrong: 60 of each to train on, 40 to test."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0:32, 0:32]
     for name, angle in (("rising stripes", 0.5), ("flat stripes", 1.2), ("falling stripes", 2.2)):
@@ -39,7 +39,7 @@ def draw(folder: Path) -> None:
 
 def call(module: str, *arguments: object, cache: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [PYTHON, "-m", module, *map(str, arguments)]
+    command = [str(PYTHON), "-m", module, *map(str, arguments)]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

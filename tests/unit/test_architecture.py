@@ -16,7 +16,7 @@ ALLOWED = {
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
     "training": {"training", "build_engines", "contract"},
-    "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
+    "benchmarks": {"benchmarks", "contract", "embedded", "service"},
     "vitrine": {"vitrine"},
 }
 """Which of our packages each of our packages may import."""
@@ -36,7 +36,13 @@ LAYERS = [
         "service.api.open_inference",
         "service.api.ops",
     ],
-    ["service.api.receiving", "service.api.playground", "service.api.middleware", "service.api.head"],
+    [
+        "service.api.receiving",
+        "service.api.playground",
+        "service.api.middleware",
+        "service.api.head",
+        "service.api.direct",
+    ],
     ["service.api.errors", "service.api.body", "service.api.tensors"],
     ["service.api.schemas", "service.api.deps"],
     ["service.api.incoming"],
@@ -47,7 +53,7 @@ LAYERS = [
     ["service.survey", "service.images", "service.memory", "service.threads", "service.companions"],
     ["service.tritons"],
     ["service.triton", "service.structure", "service.avif", "service.metadata", "service.deadline"],
-    ["service.arrivals", "service.layouts"],
+    ["service.arrivals", "service.layouts", "service.interruption"],
     ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
     ["service.settings", "service.stages", "service.occlusion", "service.rendering"],
 ]
@@ -56,7 +62,7 @@ LAYERS = [
 STEPS = ["model", "pictures", "graph", "engine", "judge", "repository"]
 BUILDER = [
     ["cli"],
-    ["build", "summary", "doctor"],
+    ["build", "summary", "doctor", "tune"],
     ["report", "publish", "planfile", "options"],
     ["trained_folder"],
     ["provenance", "steps"],

@@ -130,13 +130,13 @@ class CountingSession:
 def model(backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(backend, "available_cpus", lambda: 1)
     loaded = load(backend, arithmetic(), tmp_path)
-    loaded._session = CountingSession(loaded._session)
+    loaded._session = loaded._alone = CountingSession(loaded._session)
     return loaded
 
 
-def test_requests_share_one_run_and_get_their_own_rows(model: Any) -> None:
+def test_requests_share_runs_and_get_their_own_rows(model: Any) -> None:
     responses = model.execute([Request(pair(1.0)), Request(pair(5.0, rows=3)), Request(pair(9.0, rows=2))])
-    assert model._session.batches == [6]
+    assert model._session.batches == [3, 3]
     for response, value, rows in zip(responses, (1.0, 5.0, 9.0), (1, 3, 2), strict=True):
         np.testing.assert_array_equal(response.arrays()["sum"], np.full((rows, 3), value + 1))
         np.testing.assert_array_equal(response.arrays()["difference"], np.full((rows, 3), value - 1))
@@ -151,18 +151,32 @@ def test_requests_of_different_shapes_run_apart_and_are_answered_in_order(model:
 
 
 @pytest.mark.parametrize(
-    ("threads", "rows", "parts"),
-    [(2, 1, [1]), (2, 2, [1, 1]), (2, 5, [2, 3]), (2, 20, [4] * 5), (3, 8, [2, 3, 3]), (8, 4, [1] * 4)],
+    ("threads", "rows", "own", "shared"),
+    [
+        (2, 1, [], [1]),
+        (2, 2, [1, 1], []),
+        (2, 5, [2, 2], [1]),
+        (2, 20, [3, 3, 3, 3, 4, 4], []),
+        (3, 8, [2, 2, 2], [2]),
+        (8, 4, [], [4]),
+        (1, 9, [3, 3, 3], []),
+    ],
 )
-def test_each_thread_runs_a_part_of_a_batch(  # noqa: PLR0917
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, parts: list[int]
+def test_each_thread_runs_as_many_rows_of_its_own_and_all_share_the_rest(  # noqa: PLR0917
+    backend: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    rows: int,
+    own: list[int],
+    shared: list[int],
 ) -> None:
     monkeypatch.setattr(backend, "available_cpus", lambda: threads)
     model = load(backend, arithmetic(max_batch_size=32), tmp_path)
-    model._session = CountingSession(model._session)
+    model._session, model._alone = CountingSession(model._session), CountingSession(model._alone)
     values = np.arange(rows, dtype=np.float32)
     responses = model.execute([Request(pair(value)) for value in values])
-    assert sorted(model._session.batches) == parts
+    assert (sorted(model._alone.batches), model._session.batches) == (own, shared)
     assert [response.arrays()["sum"][0, 0] for response in responses] == (values + 1).tolist()
 
 

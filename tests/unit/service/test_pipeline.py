@@ -93,9 +93,11 @@ async def test_a_broken_picture_is_counted_as_such(bench: Bench) -> None:
     [
         lambda pixels: np.full((1, 3), np.nan, np.float32),
         lambda pixels: np.zeros((1, 3), np.float32),
+        lambda pixels: np.array([[1.5, -0.25, -0.25]], np.float32),
+        lambda pixels: np.array([[np.inf, 0, 0]], np.float32),
         lambda pixels: np.full((1, 4), 0.25, np.float32),
     ],
-    ids=["nan", "not summing to 1", "wrong class count"],
+    ids=["nan", "not summing to 1", "negative", "infinite", "wrong class count"],
 )
 async def test_an_answer_that_is_no_probabilities_is_refused(bench: Bench, answer: object) -> None:
     bench.backend.answer = answer  # type: ignore[assignment]

@@ -61,7 +61,13 @@ def test_biases_norms_and_embeddings_are_not_decayed_and_matrices_are(name: str)
             "layers.3.blocks.1.mlp.fc2.weight",
             "head.fc.weight",
         ),
-        ("mobilevit_xxs", "stem.conv.weight", "stages.0.0.conv1_1x1.conv.weight", "final_conv.conv.weight", "head.fc.weight"),
+        (
+            "mobilevit_xxs",
+            "stem.conv.weight",
+            "stages.0.0.conv1_1x1.conv.weight",
+            "final_conv.conv.weight",
+            "head.fc.weight",
+        ),
         ("resnet18", "conv1.weight", "layer1.0.conv1.weight", "layer4.1.conv2.weight", "fc.weight"),
     ],
 )
