@@ -60,7 +60,7 @@ def pages() -> dict[Path, str]:
     }
 
 
-TRAINING = ("fit --help", "groups --help")
+TRAINING = ("fit --help", "mae --help", "groups --help")
 CLIENT_COMMANDS = ("--help", "classify --help", "explain --help", "models --help", "evaluate --help")
 
 

@@ -109,6 +109,6 @@ def vit_micro_convstem_patch4_32(pretrained: bool = False, **kwargs: Any) -> Vis
 
 @register_model
 def vit_nano_patch4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """2.7 M parameters: a plain patch embedding, as a masked autoencoder needs it, 65 tokens of width 192, six blocks."""
+    """2.7 M parameters: a plain patch embedding, as masking needs it, 65 tokens of width 192, six blocks."""
     arguments = {"img_size": 32, "patch_size": 4, "embed_dim": 192, "depth": 6, "num_heads": 3}
     return build_model_with_cfg(VisionTransformer, "vit_nano_patch4_32", pretrained, **{**arguments, **kwargs})

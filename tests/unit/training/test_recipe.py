@@ -59,10 +59,10 @@ def test_a_head_over_random_weights_is_refused() -> None:
 
 def test_every_choice_is_an_option() -> None:
     parser = argparse.ArgumentParser()
-    add_options(parser)
-    assert recipe_of(parser.parse_args(["--model", "x"])) == Recipe(model="x")
+    add_options(parser, Recipe)
+    assert recipe_of(parser.parse_args(["--model", "x"]), Recipe) == Recipe(model="x")
     words = "--model x --no-head-only --freeze 3 --learning-rate 1e-3 --register a --register b --distill-kind hard"
-    said = recipe_of(parser.parse_args([*words.split(), "--no-pretrained", "--rand-augment", "rand-m9"]))
+    said = recipe_of(parser.parse_args([*words.split(), "--no-pretrained", "--rand-augment", "rand-m9"]), Recipe)
     assert said == Recipe(
         model="x",
         head_only=False,
