@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.progress import Progress, TextColumn
 
 from benchmarks.http import Connection
-from training.data import picture_files
+from benchmarks.pictures import picture_files
 
 STATED = "accuracy.top1"
 

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cost import read
+from benchmarks.pictures import picture_files
 from contract.config import from_pbtxt, read_config
 from contract.pixels import draft, to_pixels
 from contract.spec import Entry
-from training.data import picture_files
 
 ENTRY = Path(__file__).resolve().parents[1] / "model_repository" / "cifar10_vit"
 ENLARGED = (256, 512)

@@ -35,6 +35,8 @@ as accurate on real pictures, and faster than the next higher one.
       timm's pretrained weights, ImageNet labels
   build-engines build resnet50.a1_in1k --name resnet50 --checkpoint birds.safetensors --labels birds.txt
       your own weights and classes; the number of classes follows from the labels
+  build-engines build runs/flowers
+      what vitrine-train fit ended in: architecture, labels, preprocessing, pictures to judge by, accuracy
   build-engines build vit_tiny_patch16_224 --no-pretrained
       random weights, the same each time: for load tests where no model hub can be reached
   build-engines build vit_small_patch16_224 --precision fp32,fp16,int8 --calibration pictures.zip/train \\

@@ -9,6 +9,7 @@ from typing import Any, get_origin
 
 from build_engines.errors import PlanError
 from build_engines.plan import Option, Plan, help_of, kind_of, option_of, values_of
+from build_engines.trained_folder import completed
 from build_engines.values import Precision
 
 
@@ -43,7 +44,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
         kind = kind_of(name)
         if isinstance(kind, type) and issubclass(kind, Enum):
             convert[name] = kind
-    return Plan(**{name: convert[name](value) if name in convert else value for name, value in given.items()})
+    given = {name: convert[name](value) if name in convert else value for name, value in given.items()}
+    return Plan(**completed(given, Path(given.get("model", ""))))
 
 
 def _how(each: "Field[Any]", option: Option) -> dict[str, Any]:

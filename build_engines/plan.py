@@ -68,7 +68,8 @@ class Plan:
     """
 
     model: Annotated[str, Option("MODEL")] = ""
-    """timm's name of the model, with or without a tag; none where --checkpoint is a folder that says it"""
+    """timm's name of the model, with or without a tag; or the folder that vitrine-train, or save_pretrained, wrote,
+    which says the rest; none where --checkpoint is such a folder"""
     repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
     """Triton's folder"""
     name: str = ""

@@ -25,6 +25,7 @@ from typing import Any, get_args, get_origin
 
 from build_engines.errors import PlanError
 from build_engines.plan import Plan, help_of, kind_of, option_of, values_of
+from build_engines.trained_folder import completed
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -77,7 +78,8 @@ def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
         raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
     values = {"repository": "model_repository", **table}
     try:
-        return Plan(**{key: _value(f"{where}: {key}", value, kind_of(key), folder) for key, value in values.items()})
+        given = {key: _value(f"{where}: {key}", value, kind_of(key), folder) for key, value in values.items()}
+        return Plan(**completed(given, folder / given.get("model", "")))
     except PlanError as error:
         raise PlanError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 

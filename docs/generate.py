@@ -19,6 +19,7 @@ from service.app import create_app
 from service.catalog_collector import CatalogCollector
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
+from training.recipe import BAND_CHOICES, band_rows
 
 FOLDER = Path(__file__).parent
 RULES = FOLDER.parent / "monitoring" / "kubernetes" / "rules.yaml"
@@ -41,6 +42,10 @@ def pages() -> dict[Path, str]:
             f"```text\n$ build-engines {arguments}\n{help_of('build_engines.cli', arguments)}```\n"
             for arguments in COMMANDS
         ),
+        "## vitrine-train\n\nTraining on your own pictures ([training.md](training.md)). What is not chosen "
+        "follows from the weights to start from and the number of pictures to train on:\n",
+        table(("weights", "pictures", *(name.replace("_", " ") for name in BAND_CHOICES)), band_rows()),
+        *(f"```text\n$ vitrine-train {each}\n{help_of('training.cli', each)}```\n" for each in TRAINING),
         "## vitrine\n\nThe client's command ([client.md](client.md)).\n",
         *(f"```text\n$ vitrine {arguments}\n{help_of('vitrine', arguments)}```\n" for arguments in CLIENT_COMMANDS),
         "## Keys of a file of plans\n\nFor `build-engines apply`. Under `[defaults]` they hold for every model.\n",
@@ -55,6 +60,7 @@ def pages() -> dict[Path, str]:
     }
 
 
+TRAINING = ("fit --help", "mae --help", "groups --help")
 CLIENT_COMMANDS = ("--help", "classify --help", "explain --help", "models --help", "evaluate --help")
 
 

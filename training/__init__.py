@@ -1,1 +1,1 @@
-"""The recipe that made the bundled model. Knows torch and timm; nothing else of ours imports it."""
+"""From labelled pictures to a folder that `build-engines` takes; it reads by the builder's own code."""

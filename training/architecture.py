@@ -7,6 +7,7 @@ Importing this module is what registers it; `timm.create_model("vit_nano_convste
 from typing import Any
 
 import torch
+from timm.layers import DropPath
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -26,13 +27,14 @@ def conv_norm_act(channels_in: int, channels_out: int) -> nn.Sequential:
 class Residual(nn.Module):
     """Two 3x3 convolutions with an identity path around them."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.body = nn.Sequential(conv_norm_act(channels, channels), conv_norm_act(channels, channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, C, H, W]` in, the same out."""
-        out: torch.Tensor = x + self.body(x)
+        out: torch.Tensor = x + self.drop_path(self.body(x))
         return out
 
 
@@ -52,11 +54,8 @@ class ConvStem(nn.Module):
         super().__init__()
         if patch_size != self.patch or img_size % self.patch:
             raise ValueError(f"ConvStem makes 4x4 patches; got patch_size={patch_size}, img_size={img_size}")
-        side = img_size // self.patch
-        self.img_size = (img_size, img_size)
         self.patch_size = (self.patch, self.patch)
-        self.grid_size = (side, side)
-        self.num_patches = side * side
+        self.set_input_size((img_size, img_size))
         widths = (embed_dim * 3 // 16, embed_dim * 3 // 8, embed_dim * 3 // 4)
         self.body = nn.Sequential(
             conv_norm_act(in_chans, widths[0]),
@@ -67,6 +66,18 @@ class ConvStem(nn.Module):
             Residual(widths[2]),
             nn.Conv2d(widths[2], embed_dim, kernel_size=1),
         )
+
+    def set_input_size(self, img_size: tuple[int, int], patch_size: object = None) -> None:  # noqa: ARG002 (timm's)
+        """Height and width of the pictures from now on; timm's `VisionTransformer` resamples the positions.
+
+        Raises:
+            ValueError: they are no multiples of 4.
+        """
+        if img_size[0] % self.patch or img_size[1] % self.patch:
+            raise ValueError(f"ConvStem makes 4x4 patches; pictures of {img_size} are no multiple of them")
+        self.img_size = (img_size[0], img_size[1])
+        self.grid_size = (img_size[0] // self.patch, img_size[1] // self.patch)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[N, 3, H, W]` to `[N, H/4 * W/4, embed_dim]`."""
@@ -87,7 +98,7 @@ class MirrorAveraged(VisionTransformer):
         return logits.reshape(2, x.shape[0], -1).mean(0)
 
 
-_CONFIG = {
+CONFIG = {
     "num_classes": 10,
     "input_size": (3, 32, 32),
     "crop_pct": 1.0,
@@ -100,8 +111,8 @@ _CONFIG = {
 
 default_cfgs = generate_default_cfgs(
     {
-        "vit_nano_convstem_patch4_32.untrained": _CONFIG,
-        "vit_nano_convstem_mirror_patch4_32.untrained": _CONFIG,
+        "vit_nano_convstem_patch4_32.untrained": CONFIG,
+        "vit_nano_convstem_mirror_patch4_32.untrained": CONFIG,
     }
 )
 

@@ -31,7 +31,7 @@ class Architecture:
     head_layers: int = 0
     """How many of the last layers' class tokens a linear head sees beside the mean of the patches (DINOv2)."""
 
-    def create(self, classes: int) -> "nn.Module":
+    def create(self, classes: int, seed: int = SEED) -> "nn.Module":
         """The model with random weights.
 
         Raises:
@@ -40,7 +40,7 @@ class Architecture:
         """
         import torch
 
-        torch.manual_seed(SEED)
+        torch.manual_seed(seed)
         arguments = {**_made(self.arguments), "num_classes": 0 if self.head_layers else classes}
         model = create_model(self.name, self.image_size, **arguments)
         return _with_linear_head(model, self.head_layers, classes) if self.head_layers else model

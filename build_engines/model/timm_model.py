@@ -44,7 +44,7 @@ def load_timm_model(plan: Plan) -> TimmModel:
     import timm
 
     for module in plan.register:
-        _register(module)
+        register(module)
     labels = read_labels(plan.labels) if plan.labels else None
     weights = load_weights(plan, len(labels) if labels else None)
     cfg = timm.get_pretrained_cfg(weights.name)
@@ -130,7 +130,12 @@ def _look_here() -> None:
         sys.path.append(str(Path.cwd()))
 
 
-def _register(module: str) -> None:
+def register(module: str) -> None:
+    """Import a module that registers architectures with timm.
+
+    Raises:
+        RegistrationError: it cannot be imported.
+    """
     _look_here()
     try:
         importlib.import_module(module)

@@ -12,6 +12,7 @@ from build_engines.errors import (
     CheckpointUnreadableError,
     ClassesMismatchError,
     UnsupportedModelError,
+    first_line,
 )
 from build_engines.model.architecture import SEED, Architecture, current_name
 from build_engines.model.fit import compare
@@ -43,6 +44,8 @@ class Weights:
     """How the model takes pictures, where the checkpoint says it, as `timm.data` names it."""
     labels: tuple[str, ...] | None = None
     """The checkpoint's own."""
+    architecture: Architecture | None = None
+    """What makes the model again."""
 
 
 def load_weights(plan: Plan, labels: int | None) -> Weights:
@@ -55,6 +58,30 @@ def load_weights(plan: Plan, labels: int | None) -> Weights:
     if plan.checkpoint and plan.checkpoint.is_dir():
         return _of_folder(plan, plan.checkpoint, claims)
     return _of_file(plan, plan.checkpoint, claims) if plan.checkpoint else _of_timm(plan, claims)
+
+
+def load_encoder(plan: Plan) -> Weights:
+    """As `load_weights`, but the weights may be an encoder without a classifier, as pretraining leaves it: 0 classes.
+
+    Raises:
+        SourceError: as there.
+    """
+    try:
+        return load_weights(plan, None)
+    except CheckpointMismatchError:
+        if not plan.checkpoint or plan.checkpoint.is_dir():
+            raise
+        origin, architecture = plan.checkpoint.name, Architecture(current_name(plan.model), image_size=plan.image_size)
+        content = read_file(plan.checkpoint)
+        key = plan.checkpoint_key
+        found = {key: chosen(content, key, origin)} if key else networks(content, origin)
+        try:
+            fitted = fit_one(found, origin, architecture, classes=0, resample=plan.image_size is not None)
+        except CheckpointMismatchError:
+            fitted = None
+        if fitted is None:
+            raise  # What was said of the whole model names the likely cause.
+        return _weights(fitted, 0)
 
 
 def checkpoint_files(checkpoint: Path) -> tuple[Path, ...]:
@@ -77,8 +104,10 @@ def _of_timm(plan: Plan, claims: "list[tuple[str, int | None]]") -> Weights:
         claims.append((f"the pretrained head of {name}", own))
     classes = _some(name, _agree(claims) or own)
     if plan.pretrained:
-        return Weights(pretrained(name, plan.image_size), name, classes, "pretrained, from timm")
-    return Weights(architecture.create(classes), name, classes, f"random, seed {SEED}")
+        model, origin = pretrained(name, plan.image_size), "pretrained, from timm"
+    else:
+        model, origin = architecture.create(classes), f"random, seed {SEED}"
+    return Weights(model, name, classes, origin, architecture=architecture)
 
 
 def _of_file(plan: Plan, checkpoint: Path, claims: "list[tuple[str, int | None]]") -> Weights:
@@ -107,7 +136,7 @@ def _weights(
     fitted: Fitted, classes: int, data: Mapping[str, Any] | None = None, labels: tuple[str, ...] | None = None
 ) -> Weights:
     made = fitted.architecture
-    return Weights(fitted.model, made.name, classes, fitted.origin, fitted.layout, made.words, data or {}, labels)
+    return Weights(fitted.model, made.name, classes, fitted.origin, fitted.layout, made.words, data or {}, labels, made)
 
 
 def _check_named(name: str, fitted: Fitted, classes: int) -> None:
@@ -126,7 +155,13 @@ def _resize(model: "nn.Module", image_size: int) -> None:
     """Resample the positions of a folder's model as timm does; what takes any size stays as it is."""
     sized: Any = getattr(model, "encoder", model)
     if hasattr(sized, "set_input_size"):
-        sized.set_input_size(img_size=(image_size, image_size))
+        try:
+            sized.set_input_size(img_size=(image_size, image_size))
+        except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"{type(sized).__name__} cannot be resampled to pictures of {image_size} x {image_size} "
+                f"({first_line(error)}); leave out --image-size, or name another"
+            ) from error
 
 
 def _own_classes(name: str) -> int:

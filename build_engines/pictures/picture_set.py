@@ -6,20 +6,24 @@ import random
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from build_engines.errors import PicturesUnreadableError
 from build_engines.pictures.decoding import decode
+from build_engines.pictures.listing import open_listing
 from build_engines.pictures.sources import UNREADABLE, Read, Source, open_source
 from build_engines.values import Classes, Pixels, Probabilities
 from contract.cpus import available_cpus
 from contract.spec import Preprocessing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,17 @@ class PictureSet:
     names: tuple[str, ...]
     """Paths below the root, with slashes."""
     source: Source = field(repr=False)
+    labels: tuple[str, ...] | None = field(default=None, repr=False)
+    """What each shows, where a CSV says it and not its folder."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def classes(self) -> tuple[str | None, ...]:
-        """For each picture the folder that it is in, or None where that is the root."""
+        """For each picture what a CSV says it shows, else the folder that it is in, or None where that is the root."""
+        if self.labels is not None:
+            return self.labels
         return tuple(PurePosixPath(name).parent.name or None for name in self.names)
 
     @cached_property
@@ -106,12 +114,31 @@ class PictureSet:
         chance.shuffle(folders)
         turns = itertools.chain.from_iterable(itertools.zip_longest(*folders))
         chosen = set(itertools.islice((name for name in turns if name is not None), count))
-        return self._only(lambda name: name in chosen)
+        return self._named(lambda name: name in chosen)
 
     def without(self, other: "PictureSet") -> "PictureSet":
         """The pictures that are not in `other`: those held out when `other` was chosen."""
         known = {other.source.identity(name) for name in other.names}
-        return self._only(lambda name: self.source.identity(name) not in known)
+        return self._named(lambda name: self.source.identity(name) not in known)
+
+    def only(self, places: Sequence[int]) -> "PictureSet":
+        """The pictures at these places, in their order."""
+        labels = self.labels and tuple(self.labels[place] for place in places)
+        return PictureSet(self.origin, tuple(self.names[place] for place in places), self.source, labels)
+
+    def each(self, see: Callable[[bytes, str], T]) -> Iterator[T | PicturesUnreadableError]:
+        """What `see` makes of the bytes and name of each picture, in order; or why it could not, where it could not."""
+
+        def seen(name: str) -> T | PicturesUnreadableError:
+            try:
+                return see(self._bytes(read, name), name)
+            except PicturesUnreadableError as error:
+                return error
+
+        with self.source.reading() as read, warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
+            # Of odd metadata and large pictures, which are no reason to stop. The filter holds for all threads.
+            warnings.simplefilter("ignore")
+            yield from pool.map(seen, self.names)
 
     def pixels(self, preprocessing: Preprocessing) -> Pixels:
         """The pictures as they are served: uint8 `[pictures, height, width, 3]`.
@@ -120,12 +147,11 @@ class PictureSet:
             PicturesUnreadableError: a picture is broken; the message names it.
         """
         rows: Pixels = np.empty((len(self), preprocessing.height, preprocessing.width, 3), np.uint8)
-        with self.source.reading() as read, warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
-            # Of odd metadata and large pictures, which are no reason to stop. The filter holds for all threads.
-            warnings.simplefilter("ignore")
-            decoded = pool.map(lambda name: decode(self._bytes(read, name), name, preprocessing), self.names)
-            for row, picture in zip(rows, decoded, strict=True):
-                row[:] = picture
+        decoded = self.each(lambda content, name: decode(content, name, preprocessing))
+        for row, picture in zip(rows, decoded, strict=True):
+            if isinstance(picture, PicturesUnreadableError):
+                raise picture
+            row[:] = picture
         return rows
 
     def targets(self, labels: Sequence[str]) -> Targets:
@@ -166,8 +192,8 @@ class PictureSet:
     def _indices(self, index_of: Mapping[str, int]) -> Classes:
         return np.array([index_of[folder] for folder in self.classes if folder is not None], dtype=np.int64)
 
-    def _only(self, wanted: Callable[[str], bool]) -> "PictureSet":
-        return PictureSet(self.origin, tuple(name for name in self.names if wanted(name)), self.source)
+    def _named(self, wanted: Callable[[str], bool]) -> "PictureSet":
+        return self.only([place for place, name in enumerate(self.names) if wanted(name)])
 
     def _bytes(self, read: Read, name: str) -> bytes:
         try:
@@ -181,9 +207,14 @@ class PictureSet:
 def open_pictures(path: Path) -> PictureSet:
     """The pictures in a folder, in a zip, or in a folder within a zip (`pictures.zip/train`), flat or in class folders.
 
+    Or those that a CSV with the heads `path` and `label` lists: paths like the above, relative to the CSV.
+
     Raises:
         PicturesUnreadableError: there is no such thing, it is no zip, or it holds no pictures.
     """
+    if path.suffix.lower() == ".csv":
+        listing = open_listing(path)
+        return PictureSet(path.name, listing.names, listing, listing.labels)
     return PictureSet(*open_source(path))
 
 

@@ -15,8 +15,8 @@ ALLOWED = {
     "service": {"service", "contract"},
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
-    "training": {"training"},
-    "benchmarks": {"benchmarks", "contract", "embedded", "service", "training"},
+    "training": {"training", "build_engines", "contract"},
+    "benchmarks": {"benchmarks", "contract", "embedded", "service"},
     "vitrine": {"vitrine"},
 }
 """Which of our packages each of our packages may import."""
@@ -64,6 +64,7 @@ BUILDER = [
     ["cli"],
     ["build", "summary", "doctor", "tune"],
     ["report", "publish", "planfile", "options"],
+    ["trained_folder"],
     ["provenance", "steps"],
     ["results", "cache"],
     STEPS,
