@@ -101,6 +101,16 @@ def test_what_is_quantised(converted: dict[str, Graph], name: str) -> None:
     assert (TensorProto.FLOAT8E4M3FN in stored) == (name == "fp8")
 
 
+@pytest.mark.parametrize("name", ["int8", "fp8"])
+def test_no_cast_stands_between_a_dequantisation_and_what_reads_it(converted: dict[str, Graph], name: str) -> None:
+    nodes = onnx.load(str(converted[name].path)).graph.node
+    dequantised = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    readers = {node.op_type for node in nodes if dequantised & set(node.input)}
+    # TensorRT fuses the pair into the product only where nothing is between them.
+    assert "MatMul" in readers
+    assert "Cast" not in readers
+
+
 def test_there_must_be_something_to_quantise(tmp_path: Path) -> None:
     head = onnx.load(BUNDLED)
     weights = {tensor.name for tensor in head.graph.initializer}
