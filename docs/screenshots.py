@@ -8,7 +8,9 @@ import asyncio
 import io
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.async_api import Browser, async_playwright
@@ -22,17 +24,30 @@ COLOURS = 256
 """Of a PNG, which has a third of the bytes then."""
 
 
-async def photograph(browser: Browser, url: str, scheme: str, width: int, height: int) -> bytes:
-    """The page with an answer and its heat map, as PNG."""
+@dataclass(frozen=True)
+class View:
+    """How the page is looked at."""
+
+    scheme: Literal["light", "dark"]
+    width: int
+    beside: str = ""
+    """The model beside the first one; none where it is empty."""
+
+
+VIEWS = {"desktop": View("light", 1100, beside="imagenet_efficientnet_lite0"), "phone": View("dark", 360)}
+
+
+async def photograph(browser: Browser, url: str, view: View) -> bytes:
+    """The page with its answers and heat maps, as PNG."""
     page = await browser.new_page(
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if scheme == "dark" else "light",
-        has_touch=width < 500,
+        viewport={"width": view.width, "height": 700}, color_scheme=view.scheme, has_touch=view.width < 500
     )
     await page.goto(url)
+    if view.beside:
+        await page.select_option("#model-b", view.beside)
     await page.set_input_files("#files", PHOTOGRAPH)
     await page.wait_for_selector("canvas.map:visible")
-    await page.wait_for_selector(".times:visible")
+    await page.locator(".times:visible").nth(1 if view.beside else 0).wait_for()
     return await page.screenshot(full_page=True)
 
 
@@ -43,8 +58,8 @@ async def take(chromium: str) -> None:
         await stack.ready()
         # Without its sandbox, which the superuser cannot have; nothing but the page is opened.
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, scheme, width, height in (("desktop", "light", 1100, 700), ("phone", "dark", 360, 700)):
-            content = await photograph(browser, f"{stack.gateway_url}/", scheme, width, height)
+        for name, view in VIEWS.items():
+            content = await photograph(browser, f"{stack.gateway_url}/", view)
             picture = (
                 Image.open(io.BytesIO(content)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
             )
