@@ -141,11 +141,12 @@ class MaskedRun:
 
     @torch.inference_mode()
     def _show(self) -> None:
-        """Draw the first pictures, each with the same patches masked every time."""
+        """Draw some pictures, each with the same patches masked every time."""
         self.model.eval()
         edge = self.model.grid[0] * self.model.patch
         start = (self.images.shape[1] - edge) // 2
-        shown = torch.from_numpy(self.images[:_SHOWN, start : start + edge, start : start + edge])
+        spread = np.linspace(0, len(self.images) - 1, _SHOWN).astype(int)  # Names in a row often show the same.
+        shown = torch.from_numpy(self.images[spread, start : start + edge, start : start + edge])
         seed_all(self.recipe.seed)
         x = self.normalise(shown.to(self.device))
         noise = torch.rand(len(x), self.model.grid[0] * self.model.grid[1]).to(self.device)
