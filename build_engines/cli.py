@@ -14,6 +14,7 @@ from rich.table import Table
 from build_engines import doctor
 from build_engines.build import build, foresee
 from build_engines.errors import BuildError
+from build_engines.machine import number_as_driver
 from build_engines.options import add_options, add_repository, plan_of
 from build_engines.plan import Plan
 from build_engines.planfile import read_plans
@@ -73,6 +74,7 @@ Whatever the code, what was published before the end stays, and nothing is half 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     console = Console(highlight=False, soft_wrap=True)
+    number_as_driver()
     try:
         options = _parser().parse_args(arguments)
         code: int = options.run(options, console)

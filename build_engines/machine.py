@@ -1,7 +1,8 @@
 """The machine that builds: its CPU, its GPUs, and the versions of the libraries that decide what a build gives."""
 
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,9 @@ LIBRARIES = (
     *("numpy", "pillow", "cykooz-resizer"),
 )
 """The packages whose version may change what a step gives."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable by which CUDA is shown some GPUs, and in which order: numbers, or beginnings of the ids that `nvidia-smi
+-L` prints. What follows one that is wrong is not shown (CUDA's programming guide, "Environment Variables")."""
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -38,7 +42,7 @@ class Machine:
     cpus: int
     """How many of them the build could use."""
     gpu: str
-    """The model's name, empty where there was none."""
+    """The model's name, empty where there was none; of several, CUDA's first."""
     libraries: Mapping[str, str]
     """Their versions."""
 
@@ -68,8 +72,13 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def number_as_driver() -> None:
+    """Let CUDA, once it is started, number GPUs as the driver does, and not by their speed: `gpus` names its first."""
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+
+
 def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs that the driver shows; none where there is no driver."""
+    """The NVIDIA GPUs that the driver shows and `VISIBLE` leaves, CUDA's first first; none where there is no driver."""
     nvml: Any = importlib.import_module("pynvml")
     try:
         nvml.nvmlInit()
@@ -77,7 +86,6 @@ def gpus() -> tuple[Gpu, ...]:
         return ()
     try:
         driver = str(nvml.nvmlSystemGetDriverVersion())
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
         return tuple(
             Gpu(
                 name=str(nvml.nvmlDeviceGetName(handle)),
@@ -85,12 +93,30 @@ def gpus() -> tuple[Gpu, ...]:
                 memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
                 driver=driver,
             )
-            for handle in handles
+            for handle in _visible(nvml, os.environ.get(VISIBLE))
         )
     except nvml.NVMLError:
         return ()
     finally:
         nvml.nvmlShutdown()
+
+
+def _visible(nvml: Any, shown: str | None) -> Iterator[Any]:
+    """NVML's handles of the GPUs that CUDA shows where `VISIBLE` is `shown`."""
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    if shown is None:
+        yield from handles
+        return
+    ids = {str(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
+    for word in (word.strip() for word in shown.split(",")):
+        if word.startswith("MIG-"):
+            yield nvml.nvmlDeviceGetHandleByUUID(word)
+            continue
+        named = [handle for name, handle in ids.items() if word.startswith("GPU-") and name.startswith(word)]
+        named += [handles[int(word)]] if word.isdecimal() and int(word) < len(handles) else []
+        if len(named) != 1:
+            return
+        yield named[0]
 
 
 def _pair(numbers: "tuple[Any, Any]") -> tuple[int, int]:

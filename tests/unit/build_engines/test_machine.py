@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from build_engines.machine import LIBRARIES, Gpu, gpus, library_versions, this_machine
+from build_engines.machine import LIBRARIES, VISIBLE, Gpu, gpus, library_versions, this_machine
 
 
 class NvmlError(Exception):
@@ -24,30 +24,31 @@ class Nvml:
 
     def __getattr__(self, name: str) -> object:
         def call(*given: int) -> object:
-            if name == self._fails:
+            if name in (self._fails, "nvmlDeviceGetHandleByUUID"):
                 raise NvmlError(name)
-            gpu = self._shown[given[0]] if given and name != "nvmlDeviceGetHandleByIndex" else None
-            match name:
-                case "nvmlInit":
-                    self.open += 1
-                case "nvmlShutdown":
-                    self.open -= 1
-                case "nvmlSystemGetDriverVersion":
-                    return "580.1"
-                case "nvmlDeviceGetCount":
-                    return len(self._shown)
-                case "nvmlDeviceGetHandleByIndex":
-                    return given[0]
-            if gpu is None:
-                return None
-            return {"Name": gpu[0], "CudaComputeCapability": gpu[1], "MemoryInfo": SimpleNamespace(total=gpu[2])}[
-                name.removeprefix("nvmlDeviceGet")
-            ]
+            return self._answer(name, *given)
 
         return call
 
+    def _answer(self, name: str, *given: int) -> object:
+        if name in ("nvmlInit", "nvmlShutdown"):
+            self.open += 1 if name == "nvmlInit" else -1
+            return None
+        if name == "nvmlDeviceGetHandleByIndex":
+            return given[0]
+        if not given:
+            return {"SystemGetDriverVersion": "580.1", "DeviceGetCount": len(self._shown)}[name.removeprefix("nvml")]
+        shown, capability, memory = self._shown[given[0]]
+        return {
+            "Name": shown,
+            "UUID": f"GPU-{given[0]}f00-1",
+            "CudaComputeCapability": capability,
+            "MemoryInfo": SimpleNamespace(total=memory),
+        }[name.removeprefix("nvmlDeviceGet")]
+
 
 def test_gpus_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VISIBLE)
     nvml = Nvml(("NVIDIA H200", (9, 0), 139 << 30), ("NVIDIA L40S", (8, 9), 48 << 30))
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     h200 = Gpu("NVIDIA H200", (9, 0), 139 << 30, "580.1")
@@ -56,8 +57,34 @@ def test_gpus_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -
     assert nvml.open == 0
 
 
+@pytest.mark.parametrize(
+    ("shown", "names"),
+    [
+        (None, ["a", "b", "c"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("1", ["b"]),
+        ("2, 0", ["c", "a"]),
+        ("1,7,0", ["b"]),
+        ("GPU-2f00-1", ["c"]),
+        ("GPU-1,GPU-0f", ["b", "a"]),
+        ("GPU-", []),
+        ("0,MIG-1", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_is_shown_in_its_order(
+    monkeypatch: pytest.MonkeyPatch, shown: str | None, names: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(*((name, (9, 0), 1 << 30) for name in "abc")))
+    monkeypatch.delenv(VISIBLE) if shown is None else monkeypatch.setenv(VISIBLE, shown)
+    assert [gpu.name for gpu in gpus()] == names
+    assert this_machine().gpu == (names[0] if names else "")
+
+
 @pytest.mark.parametrize("fails", ["nvmlInit", "nvmlSystemGetDriverVersion", "nvmlDeviceGetMemoryInfo"])
 def test_a_driver_that_does_not_answer_shows_none(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    monkeypatch.delenv(VISIBLE)
     nvml = Nvml(("NVIDIA H200", (9, 0), 139 << 30), fails=fails)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     assert gpus() == ()

@@ -1,5 +1,6 @@
 """What a session asks of TensorRT and CUDA, by stand-ins; and that no engine runs without a GPU. tests/gpu runs one."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from build_engines.engine.engine_session import open_engine
 from build_engines.errors import CompilerMissingError, InvalidOutputError
 from build_engines.graph.onnxruntime_session import OnnxRuntimeSession, open_graph
 from build_engines.judge import Course, check_sizes, time_alone
-from build_engines.machine import gpus
 from build_engines.pictures import made_pictures
 from build_engines.values import Compiler, Pixels, Spent, describe
 from contract.config import graph_sizes
@@ -21,7 +21,6 @@ from tests.unit.build_engines.engine.standin import STREAM, StandIn
 BUNDLED = Path(__file__).parents[4] / "model_repository" / "cifar10_vit" / "1" / "model.onnx"
 
 
-@pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
 def test_an_engine_without_a_gpu_is_refused_in_plain_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rtx = load_compiler(Compiler.RTX)
     engine = compile_engine(describe(BUNDLED), rtx, Profile.up_to(4), tmp_path, workspace_bytes=64 << 20)
@@ -29,8 +28,8 @@ def test_an_engine_without_a_gpu_is_refused_in_plain_words(tmp_path: Path, capfd
         open_engine(engine.path, rtx)
     assert str(tmp_path) not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-    # The library did look at the engine, and failed at the driver.
-    assert "cudaError 35" in rtx.log.error
+    # The library did look at the engine, and failed at the driver, which is missing (35) or shows no GPU (100).
+    assert re.search("cudaError (35|100)", rtx.log.error)
 
 
 def test_a_missing_engine_is_the_callers_mistake(tmp_path: Path) -> None:
