@@ -1,22 +1,19 @@
 """A build, from plan to published entries: every variant is made, measured and judged before the first is published."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from build_engines.errors import CompileError, InvalidOutputError, PrecisionError
+from build_engines.candidates import chosen, in_order, is_made
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.plan import Plan
-from build_engines.publish import inputs_of, let_load, publish_companion, publish_variant
+from build_engines.publish import let_load, publish_companion, publish_variant
 from build_engines.report import Report, write
-from build_engines.repository import check_ours, newest_inputs, workspace
-from build_engines.results import Decision, Outcome, Published, Result, decide
+from build_engines.repository import check_kind, check_ours, workspace
+from build_engines.results import Decision, Outcome, Published, Result
 from build_engines.steps import Progress, Silent, Steps, Variant
 from build_engines.values import Precision
-
-_ITS_OWN = (PrecisionError, CompileError, InvalidOutputError)
-"""What may happen to one variant and leave the others whole."""
 
 
 def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = lambda _: None) -> Report:
@@ -31,13 +28,13 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
     with workspace(plan.repository):  # Refuses early a repository that could not be published into.
         for name in plan.entry_names:
             check_ours(plan.repository, name)
+        check_kind(plan.repository, plan.entry_names, plan.compiler)
     steps = Steps(plan, progress, reached)
     _ = steps.companion and steps.companion.folder  # Not every model can be explained: say so before all else.
     variants: dict[Precision, Variant] = {}
     results: dict[Precision, Result] = {}
-    for precision, baseline in _in_order(plan, results):
-        variants[precision] = steps.variant(precision, baseline)
-        results[precision] = _result(steps, variants[precision], precision)
+    for precision, baseline in in_order(plan, results):
+        variants[precision], results[precision] = chosen(steps, precision, baseline)
     for precision, result in results.items():
         if result.outcome is Outcome.PASSED:
             results[precision] = _publish(steps, variants[precision], result, results)
@@ -53,44 +50,14 @@ def foresee(plan: Plan) -> list[tuple[Precision, str]]:
     results: dict[Precision, Result] = {}
     known = []
     words = {Outcome.UNCHANGED: "as before", Outcome.PASSED: "to publish", Outcome.REFUSED: "refused before"}
-    for precision, baseline in _in_order(plan, results):
-        variant = steps.variant(precision, baseline)
-        if variant.measuring.done:
-            results[precision] = _result(steps, variant, precision)
+    for precision, baseline in in_order(plan, results):
+        if is_made(steps, precision, baseline):
+            _, results[precision] = chosen(steps, precision, baseline)
             known.append((precision, words[results[precision].outcome]))
         else:
             results[precision] = Result("", precision, plan.compiler, decision=Decision(None))  # It may pass.
             known.append((precision, "to build"))
     return known
-
-
-def _in_order(plan: Plan, results: Mapping[Precision, Result]) -> Iterator[tuple[Precision, Precision | None]]:
-    """The precisions, the highest first, each with the next higher one that passed, which it must beat.
-
-    FP32 counts as passed in any case: the others are made from it.
-    """
-    for precision in (each for each in Precision if each in plan.precisions):
-        passed = [each for each in results if (decision := results[each].decision) and decision.passed]
-        yield precision, next((each for each in precision.higher if each in (Precision.FP32, *passed)), None)
-
-
-def _result(steps: Steps, variant: Variant, precision: Precision) -> Result:
-    """What was measured and decided, and the version where it was published before from the same inputs."""
-    plan = steps.plan
-    result = Result(plan.entry_name(precision), precision, plan.compiler)
-    try:
-        measured = variant.measured
-    except _ITS_OWN as error:
-        # The others are made from FP32: without it there is nothing to go on with.
-        if precision is Precision.FP32:
-            raise
-        return replace(result, failure=str(error), seconds=_seconds(steps, precision))
-    decision = decide(measured, GATE, force=plan.force)
-    result = replace(result, measured=measured, decision=decision, seconds=_seconds(steps, precision))
-    version, inputs = newest_inputs(plan.repository / result.entry)
-    if decision.publish and version is not None and inputs == inputs_of(plan, variant, result):
-        return replace(result, published=Published(version, unchanged=True))
-    return result
 
 
 def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Precision, Result]) -> Result:
@@ -107,10 +74,6 @@ def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Pr
         with progress.step(f"{name} load"):
             warning = let_load(steps, variant, new)
     return replace(result, published=Published(new.version, warning=warning))
-
-
-def _seconds(steps: Steps, precision: Precision) -> dict[str, float]:
-    return {title: spent for title, spent in steps.runner.seconds.items() if title.startswith(precision.value)}
 
 
 def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:

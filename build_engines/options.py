@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from build_engines.errors import PlanError
-from build_engines.plan import Option, Plan, help_of, kind_of, option_of, values_of
+from build_engines.plan import Option, Plan, default_repository, help_of, kind_of, option_of, values_of
 from build_engines.trained_folder import completed
-from build_engines.values import Precision
+from build_engines.values import Compiler, Precision
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         if isinstance(kind, type) and issubclass(kind, Enum):
             convert[name] = kind
     given = {name: convert[name](value) if name in convert else value for name, value in given.items()}
+    given.setdefault("repository", default_repository(given.get("compiler", Compiler.NONE)))
     return Plan(**completed(given, Path(given.get("model", ""))))
 
 
@@ -61,8 +63,8 @@ def _how(each: "Field[Any]", option: Option) -> dict[str, Any]:
         return {**told, "choices": values}
     if kind in (Path, int, float):
         return {**told, "type": kind}
-    if kind == tuple[float, ...]:
-        return {**told, "type": _numbers}
+    if kind in (tuple[float, ...], tuple[int, ...]):
+        return {**told, "type": partial(_numbers, get_args(kind)[0])}
     if kind == tuple[Precision, ...]:
         return {**told, "type": _precisions}
     return {**told, "action": "append"} if get_origin(kind) in (tuple, Mapping) else told
@@ -86,11 +88,12 @@ def _precisions(text: str) -> tuple[Precision, ...]:
     return tuple(known[word] for word in words)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(kind: type, text: str) -> tuple[Any, ...]:
     try:
-        return tuple(float(word) for word in text.split(","))
+        return tuple(kind(word) for word in text.split(","))
     except ValueError:
-        raise PlanError(f"write numbers with commas between them, such as 0.5,0.5,0.5; got {text!r}") from None
+        example = "1,8,8" if kind is int else "0.5,0.5,0.5"
+        raise PlanError(f"write numbers with commas between them, such as {example}; got {text!r}") from None
 
 
 def _notes(texts: list[str]) -> dict[str, str]:

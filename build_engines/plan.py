@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from build_engines.errors import PlanError
 from build_engines.values import Compiler, Precision
+from contract.config import graph_sizes
 from contract.spec import NAME, CropMode, Interpolation
 
 MAX_NAME = 128
@@ -71,7 +72,7 @@ class Plan:
     """timm's name of the model, with or without a tag; or the folder that vitrine-train, or save_pretrained, wrote,
     which says the rest; none where --checkpoint is such a folder"""
     repository: Annotated[Path, Option(shared=True)] = Path("model_repository")
-    """Triton's folder"""
+    """Triton's folder; engines of TensorRT for RTX have one of their own, by default rtx_engines"""
     name: str = ""
     """the FP32 entry's name; other precisions add theirs, as in NAME_int8 (default: MODEL)"""
     checkpoint: Annotated[Path | None, Option("PATH", exclusive=True)] = None
@@ -127,6 +128,9 @@ class Plan:
     """most pictures in one batch"""
     opt_batch_size: int | None = None
     """what an engine is tuned for (default: 8, at most the largest)"""
+    race_batches: Annotated[tuple[int, ...], Option("LIST")] = ()
+    """batch sizes at which a variant must be faster than the next higher precision, with commas between them; one that
+    is named twice counts twice (default: 1, 2, 4, ... and the largest, which dynamic batching makes as load grows)"""
     instances: int = 1
     """copies that Triton runs"""
     max_queue_delay_us: int | None = None
@@ -207,6 +211,10 @@ class Plan:
                 raise PlanError(f"--{option} must be at least 1, is {value}")
         if opt is not None and opt > self.max_batch_size:
             raise PlanError(f"--opt-batch-size {opt} is larger than --max-batch-size {self.max_batch_size}")
+        if wrong := [size for size in self.race_batches if not 1 <= size <= self.max_batch_size]:
+            raise PlanError(
+                f"--race-batches takes sizes from 1 to --max-batch-size {self.max_batch_size}, not {wrong[0]}"
+            )
         if not 0 <= self.explain_discard < 1:
             raise PlanError(f"--explain-discard must be 0 to below 1, is {self.explain_discard}")
         if self.explain_discard and not self.explain:
@@ -248,6 +256,11 @@ class Plan:
         """What the model is called where it comes from: timm's name, else that of the checkpoint's folder."""
         return self.model or (self.checkpoint.resolve().name if self.checkpoint else "")
 
+    @property
+    def raced(self) -> tuple[int, ...]:
+        """The batch sizes at which speed is judged."""
+        return self.race_batches or graph_sizes(self.max_batch_size)
+
     def entry_name(self, precision: Precision) -> str:
         """The name of the entry of one precision."""
         return self.base_name if precision is Precision.FP32 else f"{self.base_name}_{precision.value}"
@@ -262,6 +275,11 @@ class Plan:
         """The names of all entries that are built."""
         names = tuple(map(self.entry_name, self.precisions))
         return (*names, self.companion_name) if self.explain else names
+
+
+def default_repository(compiler: Compiler) -> Path:
+    """Where entries go that name no repository: Triton's own folder, or one beside it for what Triton does not load."""
+    return Path("rtx_engines") if compiler is Compiler.RTX else Plan.repository
 
 
 def help_of(name: str) -> str:

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from build_engines.errors import PlanError
-from build_engines.plan import Plan, help_of, kind_of, option_of, values_of
+from build_engines.plan import Plan, default_repository, help_of, kind_of, option_of, values_of
 from build_engines.trained_folder import completed
+from build_engines.values import Compiler
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,9 +77,9 @@ def _plan(where: str, table: Mapping[str, object], folder: Path) -> Plan:
     _known(where, table, choices)
     if "model" not in table and "checkpoint" not in table:
         raise PlanError(f'{where}: say which timm model: model = "vit_tiny_patch16_224"')
-    values = {"repository": "model_repository", **table}
     try:
-        given = {key: _value(f"{where}: {key}", value, kind_of(key), folder) for key, value in values.items()}
+        given = {key: _value(f"{where}: {key}", value, kind_of(key), folder) for key, value in table.items()}
+        given.setdefault("repository", folder / default_repository(given.get("compiler", Compiler.NONE)))
         return Plan(**completed(given, folder / given.get("model", "")))
     except PlanError as error:
         raise PlanError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None

@@ -34,6 +34,8 @@ def of_result(result: Result, calibration: PictureSet | None, method: str) -> di
         said["calibration.sha256"] = calibration.sha256
         if result.precision is not Precision.FP16:
             said["calibration.method"] = method
+            if result.attention:
+                said["calibration.attention"] = "quantised"
             said["versions.modelopt"] = library_versions()["nvidia-modelopt"]
     if measured := result.measured:
         said |= measured.parity

@@ -46,7 +46,7 @@ def publish_variant(
         RepositoryError: the entry cannot be published.
     """
     plan, facts = steps.plan, steps.exported.facts
-    check_target(plan.repository, result.entry, variant.stamp)
+    check_target(plan.repository, plan.entry_names, variant.stamp)
     entry = Entry(
         name=result.entry,
         preprocessing=facts.preprocessing,

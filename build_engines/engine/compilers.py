@@ -46,6 +46,9 @@ ANY_RTX = Device(gpu="any; compiled without one", compute_capability="8.0 and la
 """TensorRT for RTX compiles for compute capability 8.0, 8.6, 8.9, 12.0 and later where none is named (NVIDIA's page
 "CPU-Only AOT and TensorRT-RTX Engines"). To name 7.5 as well excludes FP32: 1.7.1.116 then answers "FP32 GEMM is not
 supported"."""
+_RTX_RUNS = ((8, 0), (8, 6), (8, 9))
+_RTX_RUNS_FROM = (12, 0)
+"""Of a capability between, such as that of H100 and H200 (9.0), its engines hold no kernel."""
 
 
 class Log:
@@ -173,6 +176,14 @@ def why_not(compiler: Compiler, *, installed: bool, gpus: Sequence[Gpu]) -> str:
             "not run; or --compiler none"
         )
     return ""
+
+
+def engines_run_here(compiler: Compiler) -> bool:
+    """Whether the GPU that CUDA gives this process first, if there is one, runs what `compiler` compiles here."""
+    return any(
+        compiler is Compiler.TENSORRT or gpu.capability in _RTX_RUNS or gpu.capability >= _RTX_RUNS_FROM
+        for gpu in gpus()[:1]
+    )
 
 
 def is_installed(compiler: Compiler) -> bool:

@@ -32,12 +32,17 @@ class Recipe:
     """Whether TensorRT compiles the graph; else ONNX Runtime runs it on a CPU."""
     method: Literal["entropy", "max"] = "entropy"
     """How ranges follow from what is seen: `entropy` may cut outliers off, `max` never does. Not for FP16."""
+    attention: bool = False
+    """Whether the products inside attention get Q/DQ pairs too, as NVIDIA's newer recipe for ViTs has them
+    (Model-Optimizer, pull request 1289); else attention is left in FP16, for which TensorRT has fused kernels."""
 
     def __post_init__(self) -> None:
         if self.precision is Precision.FP32:
             raise PrecisionError(f"{self.precision.value} is what the others are made from; ask for fp16, int8 or fp8")
         if self.precision is Precision.FP8 and not self.for_engine:
             raise PrecisionError("fp8 is for engines only, ONNX Runtime has no fast FP8 on a CPU; ask for int8")
+        if self.attention and (self.precision is Precision.FP16 or not self.for_engine):
+            raise PrecisionError("attention is quantised in INT8 and FP8 for engines only")
 
     @property
     def key(self) -> str:
@@ -45,7 +50,7 @@ class Recipe:
         if self.precision is Precision.FP16:
             return str(self.precision.value)
         words: list[str] = [self.precision.value, "for an engine" if self.for_engine else "for a CPU", self.method]
-        return " ".join(words)
+        return " ".join([*words, "attention"] if self.attention else words)
 
 
 def convert(graph: Graph, recipe: Recipe, pixels: Pixels, folder: Path) -> Graph:
@@ -82,6 +87,7 @@ def convert(graph: Graph, recipe: Recipe, pixels: Pixels, folder: Path) -> Graph
             precision=recipe.precision,
             method=recipe.method,
             engine=recipe.for_engine,
+            attention=recipe.attention,
             ends=(*front(proto), *back(proto)),
             heads=heads(proto),
             layers=layers(proto),

@@ -60,6 +60,12 @@ def layers(proto: Any) -> tuple[str, ...]:
     return products or tuple(node.name for node in weighted if node.op_type == "Conv")
 
 
+def attends(proto: Any) -> bool:
+    """Whether an `onnx.ModelProto` has attention: a matrix product that reads a softmax."""
+    weights = {output for node in proto.graph.node if node.op_type == "Softmax" for output in node.output}
+    return any(node.op_type == "MatMul" and weights.intersection(node.input) for node in proto.graph.node)
+
+
 def readers_of(proto: Any) -> dict[str, list[Any]]:
     """The nodes that read each tensor, by its name."""
     readers: dict[str, list[Any]] = {}

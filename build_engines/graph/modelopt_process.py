@@ -45,6 +45,7 @@ class Job:
     precision: Precision
     method: str
     engine: bool
+    attention: bool
     ends: tuple[str, ...]
     heads: tuple[str, ...]
     layers: tuple[str, ...]
@@ -133,7 +134,7 @@ def quantize(job: Job, source: str) -> str:
         calibration_shapes=f"{INPUT}:{batch}x{size}",
         calibration_eps=["cpu"],
         high_precision_dtype="fp32",
-        disable_mha_qdq=True,
+        disable_mha_qdq=not job.attention,
         nodes_to_exclude=list(job.heads),
         use_external_data_format=job.large,
         output_path=str(job.work / "quantized.onnx"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from build_engines.errors import PrecisionError, first_line
+from build_engines.graph.layers import attends
 from build_engines.values import SINGLE_FILE_LIMIT, Graph, describe
 from contract.config import INPUT, MODEL_FILE
 
@@ -24,6 +25,13 @@ def has_pairs(graph: Graph) -> bool:
 
     proto = onnx.load(str(graph.path), load_external_data=False)
     return any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
+
+
+def has_attention(graph: Graph) -> bool:
+    """Whether `graph` has attention, whose products may be quantised too."""
+    import onnx
+
+    return attends(onnx.load(str(graph.path), load_external_data=False))
 
 
 def strip(graph: Graph, nodes: Collection[str], folder: Path) -> Graph:

@@ -34,7 +34,7 @@ class Course:
     images: Pixels
     """Batches are taken from these, again and again where they are fewer."""
     batches: tuple[int, ...]
-    """As `contract.config.graph_sizes` gives them: the sizes that serve by a CUDA graph, where there is one."""
+    """In any order; one that is there twice counts twice in the speed."""
     seconds: float = 4.0
     """For each batch size; more where `MIN_ROUNDS` take longer."""
     limit: float = 100.0
@@ -73,11 +73,13 @@ class Race:
     """For each batch size the baseline's time over the candidate's: the median over the rounds."""
     wins: tuple[int, ...]
     """For each batch size the rounds in which the candidate took less time."""
+    weights: tuple[int, ...]
+    """How often each batch size counts."""
 
     @property
     def speedup(self) -> float:
-        """The geometric mean of `ratios`: 2 where the candidate takes half the time."""
-        return math.exp(statistics.fmean(math.log(ratio) for ratio in self.ratios))
+        """The geometric mean of `ratios` by `weights`: 2 where the candidate takes half the time."""
+        return math.exp(statistics.fmean(map(math.log, self.ratios), self.weights))
 
     @property
     def rounds(self) -> int:
@@ -94,7 +96,8 @@ def race(candidate: Session, baseline: Session, course: Course, *, against: Prec
         baselines.append(_timing(batch, runs[1]))
         ratios.append(statistics.median(other / own for own, other in zip(ours, theirs, strict=True)))
         wins.append(sum(own < other for own, other in zip(ours, theirs, strict=True)))
-    return Race(against, runtime, tuple(candidates), tuple(baselines), tuple(ratios), tuple(wins))
+    weights = tuple(course.batches.count(timing.batch) for timing in candidates)
+    return Race(against, runtime, tuple(candidates), tuple(baselines), tuple(ratios), tuple(wins), weights)
 
 
 def time_alone(run: Session, course: Course) -> tuple[Timing, ...]:
@@ -106,7 +109,7 @@ def _measured(runs: Sequence[Session], course: Course) -> Iterator[tuple[int, li
     """Each batch size with what each run took of each of `runs`, until the next would go beyond the limit."""
     end = course.clock() + course.limit
     per_picture = 0.0
-    for batch in sorted(course.batches):
+    for batch in sorted(set(course.batches)):
         expected = batch * per_picture
         if course.clock() + MIN_ROUNDS * expected > end:
             return

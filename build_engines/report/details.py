@@ -16,6 +16,10 @@ def details(report: Report, variant: Result) -> Iterable[str]:
         yield bullets(verdict.failures)
         yield "Notes:" if verdict.notes else ""
         yield bullets(verdict.notes)
+    if variant.others:
+        chosen = "quantised" if variant.attention else "in FP16"
+        yield f"Attention is {chosen}. The other candidate was not chosen:"
+        yield bullets(variant.others)
     measured = variant.measured
     if measured is None:
         return
@@ -68,10 +72,17 @@ def _speed(measured: Measured, largest: int) -> Iterable[str]:
             f"Speed, in {runtime}: {race.speedup:.2f} times as fast as {against} over all batch sizes, faster in "
             f"{sum(race.wins):,} of {count(race.rounds, 'pair')} of runs:"
         )
-        heads = ("Batch", "p50", f"p50 of {against}", "Speed", "p99", "Pictures/s", "Runs")
+        heads = ("Batch", "p50", f"p50 of {against}", "Speed", "p99", "Pictures/s", "Runs", "Weight")
+        equal = len(set(race.weights)) == 1
         rows = [
-            (*_times(timing)[:2], f"{digits(other.p50_ms)} ms", f"{ratio:.2f} times", *_times(timing)[2:])
-            for timing, other, ratio in zip(timings, race.baseline, race.ratios, strict=True)
+            (*_times(timing)[:2], f"{digits(other.p50_ms)} ms", f"{ratio:.2f} times", *_times(timing)[2:], said)
+            for timing, other, ratio, said in zip(
+                timings,
+                race.baseline,
+                race.ratios,
+                (NOTHING if equal else str(each) for each in race.weights),
+                strict=True,
+            )
         ]
         yield table(Table(heads, tuple(rows)))
     else:

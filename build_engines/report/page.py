@@ -94,11 +94,12 @@ def _method(report: Report) -> Iterable[str]:
         )
     if any(each.race for each in variants):
         yield (
-            "Speed: variant and baseline ran in turn, on the same pictures, and who went first alternated. Their times "
-            "are compared pair by pair; the median over the pairs is the speed at a batch size, the geometric mean "
-            "over the batch sizes is the speed. The tables of the variants have the times as they were measured. The "
-            "load of the machine may change from one race to the next, so the first table and the chart start from "
-            "the lowest median of what was not raced and go on from there by these speeds."
+            "Speed: variant and baseline ran in turn, on the same pictures, and who went first alternated. Their "
+            "times are compared pair by pair; the median over the pairs is the speed at a batch size, the "
+            "geometric mean over the batch sizes, by their weight, is the speed. The tables of the variants have "
+            "the times as they were measured. The load of the machine may change from one race to the next, so "
+            "the first table and the chart start from the lowest median of what was not raced and go on from "
+            "there by these speeds."
         )
     if any(timing.runs < 100 for each in variants for timing in each.speeds):
         yield "where there are fewer than 100 runs, p99 is the slowest."

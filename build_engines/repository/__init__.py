@@ -6,6 +6,6 @@ from build_engines.repository.layout import check_ours, newest_inputs
 from build_engines.repository.loading import Expected, load, load_and_check
 from build_engines.repository.publication import Publication, publish
 from build_engines.repository.running_triton import Limits, RunningTriton
-from build_engines.repository.targets import check_target
+from build_engines.repository.targets import check_kind, check_target
 from build_engines.repository.trials import Tunable, Tuned, retune, trial, tunable
 from build_engines.repository.workspace import workspace

@@ -1,14 +1,18 @@
 """What came of a variant: what was measured, decided and published, and how far it came."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TypeVar
 
 from build_engines.judge import Accuracy, Gate, Race, Timing, Verdict, judge
 from build_engines.results.measured import Measured
 from build_engines.values import Compiler, Precision
 
 COMPILER_WORDS = {Compiler.NONE: "", Compiler.TENSORRT: ", TensorRT", Compiler.RTX: ", TensorRT for RTX"}
+
+Made = TypeVar("Made")
+"""What a result is of."""
 
 
 class Outcome(str, Enum):
@@ -87,6 +91,10 @@ class Result:
     """Why nothing could be measured."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each step took, in order; a step that was done before is missing."""
+    attention: bool = False
+    """Whether its attention is quantised too."""
+    others: tuple[str, ...] = ()
+    """What came of the candidates that were not chosen, in words."""
 
     @property
     def outcome(self) -> Outcome:
@@ -108,6 +116,13 @@ class Result:
     def reason(self) -> str:
         """Why it failed or does not pass the gate."""
         return self.failure or "; ".join(self.verdict.failures if self.verdict else ())
+
+    @property
+    def brief(self) -> str:
+        """What came of it in a line, for the report of the candidate that was chosen."""
+        what = f"with attention in {self.precision.value.upper()}" if self.attention else "with attention in FP16"
+        speed = f"{self.race.speedup:.2f} times as fast as {self.race.against.value.upper()}" if self.race else ""
+        return ", ".join(filter(None, (what, speed, self.reason or "it passes the gate")))
 
     @property
     def label(self) -> str:
@@ -146,3 +161,18 @@ def decide(measured: Measured, gate: Gate, *, force: bool) -> Decision:
         return Decision(None)
     verdict = judge(measured.accuracy, measured.race, gate, no_race=measured.no_race)
     return Decision(verdict, forced=force and not verdict.passed)
+
+
+def best(candidates: Sequence[tuple[Made, Result]]) -> tuple[Made, Result]:
+    """The candidate of one precision to go on with: one that passes the gate, of two that do the faster.
+
+    Where none passes it is the first that could be made. Its result says what came of the others.
+    """
+
+    def rank(candidate: tuple[Made, Result]) -> tuple[bool, bool, float]:
+        result = candidate[1]
+        passed = result.decision is not None and result.decision.passed
+        return passed, result.decision is not None, result.race.speedup if passed and result.race else 0.0
+
+    (made, result), *others = sorted(candidates, key=rank, reverse=True)
+    return made, replace(result, others=tuple(other.brief for _, other in others))

@@ -16,7 +16,7 @@ from contract.config import ENGINE_FILE, graph_sizes
 
 _FILE = "measured.json"
 _NO_HIGHER = "there is no higher precision to compare with"
-_NO_GPU = "the engine was compiled without a GPU, so it was not run; the accuracy is its graph's, in ONNX Runtime"
+_NO_GPU = "no GPU here runs the engine, so it was not run; the accuracy is its graph's, in ONNX Runtime"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Task:
     """What they show, where that is known."""
     largest: int
     """The largest batch."""
+    batches: tuple[int, ...]
+    """The sizes that it is timed at; one that is there twice counts twice."""
     compiler: Compiler
     against: Precision | None = None
     baseline: Files | None = None
@@ -63,7 +65,7 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
     accuracy = None
     if task.reference is not None:
         accuracy = compare(task.reference, answers(session, task.pixels, min(32, task.largest)), task.targets)
-    course = Course(task.pixels, graph_sizes(task.largest))
+    course = Course(task.pixels, task.batches)
     contest: Race | None = None
     timings: tuple[Timing, ...] = ()
     if runs and task.against and task.baseline:

@@ -5,8 +5,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from build_engines.cache import Cache
-from build_engines.engine import Profile, compile_engine, load_compiler, load_stamp
-from build_engines.graph import Exported, Recipe, convert, load_exported, pack_weights, store_weights
+from build_engines.engine import Profile, compile_engine, engines_run_here, load_compiler, load_stamp
+from build_engines.graph import Exported, Recipe, convert, has_attention, load_exported, pack_weights, store_weights
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.model import TimmModel, load_timm_model, timm_model_key
@@ -116,28 +116,39 @@ class Steps:
         """Pictures in one batch of the companion."""
         return min(LARGEST, self.plan.max_batch_size)
 
-    def graph(self, precision: Precision) -> Step:
+    def attentions(self, precision: Precision) -> tuple[bool, ...]:
+        """The candidates of a precision, by whether their attention is quantised; the first is preferred.
+
+        Which of two is faster depends on the GPU and on what TensorRT fuses there, so there are two only where a GPU
+        can race them.
+        """
+        eight_bits = precision in (Precision.INT8, Precision.FP8) and self.plan.compiler is not Compiler.NONE
+        if not (eight_bits and engines_run_here(self.plan.compiler) and has_attention(self.exported.graph)):
+            return (False,)
+        return (False, True)
+
+    def graph(self, precision: Precision, *, attention: bool = False) -> Step:
         """The graph of one precision."""
         if precision is Precision.FP32:
             return self.model
-        recipe = Recipe(precision, self.plan.compiler is not Compiler.NONE, self.plan.calibration_method)
+        compiled = self.plan.compiler is not Compiler.NONE
+        recipe = Recipe(precision, compiled, self.plan.calibration_method, attention)
         return Step(
             self.runner,
             "graph",
-            f"{precision.value} graph",
+            f"{_title(precision, attention)} graph",
             lambda folder: _ignored(convert(self.exported.graph, recipe, self._calibration_pixels, folder)),
             inputs={"recipe": recipe.key, "calibration": _there(self.pictures.calibration).sha256},
             code=(convert, PictureSet, check_calibration),
             needs=(self.model,),
         )
 
-    def mixed(self, precision: Precision) -> Step:
-        """The graph of one precision, with as many blocks in high precision as it takes to pass the gate's accuracy."""
-        plain = self.graph(precision)
+    def mixed(self, plain: Step, title: str) -> Step:
+        """A quantised graph, with as many blocks in high precision as it takes to pass the gate's accuracy."""
         return Step(
             self.runner,
             "mixed",
-            f"{precision.value} blocks",
+            f"{title} blocks",
             lambda folder: mix(
                 self.exported.graph,
                 _graph(plain),
@@ -171,8 +182,8 @@ class Steps:
             needs=(graph,),
         )
 
-    def engine(self, precision: Precision, graph: Step) -> Step:
-        """The engine of one precision."""
+    def engine(self, graph: Step, title: str) -> Step:
+        """The engine of a graph."""
         plan, library = self.plan, load_compiler(self.plan.compiler)
         profile = Profile.up_to(plan.max_batch_size, plan.opt_batch_size)
         compile_into = partial(
@@ -185,7 +196,7 @@ class Steps:
         return Step(
             self.runner,
             "engine",
-            f"{precision.value} engine",
+            f"{title} engine",
             lambda folder: _ignored(compile_into(_graph(graph), folder=folder)),
             inputs={
                 "compiler": f"{library.words} {library.device()}",
@@ -196,18 +207,18 @@ class Steps:
             needs=(graph,),
         )
 
-    def variant(self, precision: Precision, baseline: Precision | None) -> Variant:
+    def variant(self, precision: Precision, baseline: Precision | None, *, attention: bool = False) -> Variant:
         """A variant, whose speed is measured in turn with that of `baseline`."""
-        compiled = self.plan.compiler is not Compiler.NONE
-        graph = self.graph(precision)
+        compiled, title = self.plan.compiler is not Compiler.NONE, _title(precision, attention)
+        graph = self.graph(precision, attention=attention)
         if self.plan.keep_fp16 == "auto" and precision in (Precision.INT8, Precision.FP8):
-            graph = self.mixed(precision)
+            graph = self.mixed(graph, title)
         chosen = graph
         if not compiled:
             graph = self.packed(precision, graph)
-        engine = self.engine(precision, graph) if compiled else None
+        engine = self.engine(graph, title) if compiled else None
         higher = self.graph(baseline) if baseline else None
-        rival = self.engine(baseline, higher) if baseline and higher and compiled else None
+        rival = self.engine(higher, baseline.value) if baseline and higher and compiled else None
         machine = this_machine()
 
         def make(folder: Path) -> None:
@@ -219,9 +230,10 @@ class Steps:
         measuring = Step(
             self.runner,
             "measured",
-            f"{precision.value} verify",
+            f"{title} verify",
             make,
             inputs={
+                "race": self.plan.race_batches,
                 "baseline": higher.digest if higher else "",
                 "machine": f"{machine.cpu} {machine.cpus} {machine.gpu}",
             },
@@ -257,12 +269,26 @@ class Steps:
         return _there(self.pictures.evaluation).pixels(self.exported.facts.preprocessing)
 
     def _task(self, against: Precision | None, baseline: Files | None) -> Task:
-        largest = self.plan.max_batch_size
+        plan = self.plan
+        pixels, reference, targets = made_pictures(plan.max_batch_size, self.exported.facts.preprocessing), None, None
         if self.pictures.evaluation:
-            pixels, reference, targets = self._evaluation_pixels, load_reference(self.reference.folder), self.targets
-            return Task(pixels, reference, targets.indices, largest, self.plan.compiler, against, baseline)
-        pixels = made_pictures(largest, self.exported.facts.preprocessing)
-        return Task(pixels, None, None, largest, self.plan.compiler, against, baseline)
+            pixels, reference = self._evaluation_pixels, load_reference(self.reference.folder)
+            targets = self.targets.indices
+        return Task(
+            pixels,
+            reference,
+            targets,
+            plan.max_batch_size,
+            plan.raced,
+            plan.compiler,
+            against=against,
+            baseline=baseline,
+        )
+
+
+def _title(precision: Precision, attention: bool) -> str:
+    """What starts the titles of a variant's steps."""
+    return f"{precision.value} attention" if attention else precision.value
 
 
 def _graph(step: Step) -> Graph:

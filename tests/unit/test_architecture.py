@@ -63,6 +63,7 @@ STEPS = ["model", "pictures", "graph", "engine", "judge", "repository"]
 BUILDER = [
     ["cli"],
     ["build", "summary", "doctor", "tune"],
+    ["candidates"],
     ["report", "publish", "planfile", "options"],
     ["trained_folder"],
     ["provenance", "steps"],

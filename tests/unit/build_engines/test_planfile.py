@@ -92,6 +92,15 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, messag
         read_plans(written(tmp_path, text))
 
 
+def test_where_the_file_names_no_repository_each_compiler_has_its_own(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "[[model]]\nmodel = 'a'\n[[model]]\nmodel = 'a'\ncompiler = 'rtx'\nrace_batches = [1, 8, 8]\n"
+    )
+    served, compiled = read_plans(path)
+    assert (served.repository, compiled.repository) == (tmp_path / "model_repository", tmp_path / "rtx_engines")
+    assert compiled.race_batches == (1, 8, 8)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"nowhere\.toml cannot be read"):
         read_plans(tmp_path / "nowhere.toml")

@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from build_engines.engine.compilers import ANY_RTX, Library, Log, library_line, load_compiler, why_not
+from build_engines.engine.compilers import (
+    ANY_RTX,
+    Library,
+    Log,
+    engines_run_here,
+    library_line,
+    load_compiler,
+    why_not,
+)
 from build_engines.errors import CompileError, CompilerMissingError
-from build_engines.machine import Gpu
+from build_engines.machine import VISIBLE, Gpu
 from build_engines.values import Compiler
+from tests.unit.build_engines.test_machine import Nvml
 
 H200 = Gpu("NVIDIA H200", (9, 0), 139 << 30, "580.1")
 
@@ -28,6 +37,26 @@ def test_tensorrt_for_rtx_is_loaded_once_and_needs_no_gpu(rtx: Library) -> None:
     assert rtx.device() == ANY_RTX
     assert rtx.builder() is not None
     assert not rtx.caches_timings
+
+
+@pytest.mark.parametrize(
+    ("shown", "tensorrt", "rtx"),
+    [
+        ((), False, False),
+        (((7, 5),), True, False),
+        (((8, 6),), True, True),
+        (((9, 0),), True, False),
+        (((9, 0), (8, 9)), True, False),
+        (((12, 0),), True, True),
+    ],
+)
+def test_engines_run_on_the_gpu_that_cuda_gives_first(
+    monkeypatch: pytest.MonkeyPatch, shown: tuple[tuple[int, int], ...], tensorrt: bool, rtx: bool
+) -> None:
+    monkeypatch.delenv(VISIBLE)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(*(("a GPU", capability, 1) for capability in shown)))
+    assert engines_run_here(Compiler.TENSORRT) is tensorrt
+    assert engines_run_here(Compiler.RTX) is rtx
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def unlabelled(agreement: float, pictures: int = 10_000) -> Accuracy:
 
 def raced(*ratios: float, wins: int = 10, rounds: int = 10) -> Race:
     timings = tuple(Timing(2**index, 1.0, 1.0, 1000.0, rounds) for index in range(len(ratios)))
-    return Race(Precision.FP16, "a runtime", timings, timings, ratios, tuple(wins for _ in ratios))
+    return Race(Precision.FP16, "a runtime", timings, timings, ratios, tuple(wins for _ in ratios), (1,) * len(ratios))
 
 
 FAST = raced(1.5, 2.0)

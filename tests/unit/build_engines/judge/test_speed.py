@@ -100,6 +100,20 @@ def test_the_speed_is_the_geometric_mean_over_the_batch_sizes() -> None:
     assert result.wins[0] == 0
 
 
+def test_a_batch_size_that_is_named_more_often_counts_more() -> None:
+    clock = Clock()
+    result = race(
+        runner(clock, lambda _, __: 0.1),
+        runner(clock, lambda batch, _: {1: 0.1, 2: 0.8}[batch]),
+        course(clock, 2, 1, 2),
+        against=Precision.FP32,
+        runtime="",
+    )
+    assert [timing.batch for timing in result.candidate] == [1, 2]
+    assert result.weights == (1, 2)
+    assert result.speedup == pytest.approx(4)
+
+
 def test_a_machine_that_grows_slower_does_not_change_who_is_faster() -> None:
     """One after the other, the second of two equal runners would look slower."""
     clock = Clock()

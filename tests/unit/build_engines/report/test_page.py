@@ -32,7 +32,7 @@ def timings(first: float, *batches: int) -> tuple[Timing, ...]:
 
 
 def raced(first: float, baseline: float, against: Precision) -> Race:
-    return Race(against, RUNTIME, timings(first), timings(baseline), (baseline / first,) * 3, (20, 19, 20))
+    return Race(against, RUNTIME, timings(first), timings(baseline), (baseline / first,) * 3, (20, 19, 20), (1, 1, 1))
 
 
 FP32 = Result(

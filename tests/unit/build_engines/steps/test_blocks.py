@@ -23,7 +23,8 @@ def plan(small: Plan, tmp_path: Path) -> Plan:
 
 
 def blocks(plan: Plan) -> str:
-    return Steps(plan, Silent(), lambda _: None).mixed(Precision.INT8).digest
+    steps = Steps(plan, Silent(), lambda _: None)
+    return steps.mixed(steps.graph(Precision.INT8), "int8").digest
 
 
 def test_the_pictures_for_evaluation_decide_nothing_about_the_blocks(plan: Plan, tmp_path: Path) -> None:

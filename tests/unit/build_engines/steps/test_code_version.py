@@ -40,8 +40,8 @@ print(json.dumps({
     "export": steps.model.digest,
     "reference": steps.reference.digest,
     "int8 graph": int8.digest,
-    "int8 blocks": steps.mixed(Precision.INT8).digest,
-    "fp32 engine": steps.engine(Precision.FP32, steps.model).digest,
+    "int8 blocks": steps.mixed(int8, "int8").digest,
+    "fp32 engine": steps.engine(steps.model, "fp32").digest,
     "fp32 verify": steps.variant(Precision.FP32, None).measuring.digest,
 }))
 """
