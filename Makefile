@@ -29,16 +29,18 @@ test-compose: .venv/test/.installed ## Build the images and run the stack, where
 check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and look for stale generated files
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/ruff check .
-	.venv/test/bin/mypy contract service embedded vitrine benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/vitrine tests/unit/*.py tests/integration tests/browser tests/compose tests/*.py
-	.venv/build/bin/mypy contract build_engines training tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
+	.venv/test/bin/mypy --exclude 'benchmarks/(runtimes|families)/' contract service embedded vitrine benchmarks docs tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/vitrine tests/unit/*.py tests/integration tests/browser tests/compose tests/*.py
+	.venv/build/bin/mypy contract build_engines training benchmarks/runtimes benchmarks/families tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 
 format: .venv/test/.installed ## Format the code and fix what ruff can
 	.venv/test/bin/ruff format .
 	.venv/test/bin/ruff check --fix .
 
-bench: .venv/test/.installed ## Measure the gateway beside the bare Triton
-	.venv/test/bin/python -m benchmarks.gateway
+bench: .venv/test/.installed .venv/build/.installed ## Runtimes, families of models and the service, in ten minutes: build/benchmarks
+	.venv/build/bin/python -m benchmarks.runtimes --model vit_tiny_patch16_224 --batches 1 8 32 --seconds 1
+	.venv/build/bin/python -m benchmarks.families --batches 1 8 --seconds 1 --limit 10
+	.venv/test/bin/python -m benchmarks.serving --seconds 2
 
 matrix: .venv/test/.installed .venv/build/.installed ## Build every family of models, with random weights: docs/model-matrix.md
 	.venv/test/bin/python -m benchmarks.matrix

@@ -11,57 +11,21 @@ import argparse
 import asyncio
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gateway import PROJECT
-from benchmarks.http import Connection
+from benchmarks.load import Load, Server, closed_loop
 from benchmarks.plain import PATH
 from embedded.supervisor import Options, Stack
 
 _POLL_SECONDS = 0.1
 _WARM_SECONDS = 1.5
-
-
-class Server(NamedTuple):
-    """What is loaded."""
-
-    name: str
-    url: str
-    path: str
-
-
-class Measured(NamedTuple):
-    """Of one server in one round."""
-
-    rate: float
-    p50_ms: float
-    p99_ms: float
-
-
-async def load(server: Server, photo: bytes, connections: int, seconds: float) -> Measured:
-    """Every connection posts again as soon as it was answered."""
-    latencies: list[float] = []
-    started = time.perf_counter()
-
-    async def ask() -> None:
-        async with Connection(server.url) as connection:
-            while (begun := time.perf_counter()) - started < seconds:
-                answer = await connection.post(server.path, photo)
-                if answer.status != 200:
-                    raise RuntimeError(f"{server.name} answered {answer.status}: {answer.body[:200]!r}")
-                latencies.append((time.perf_counter() - begun) * 1000)
-
-    await asyncio.gather(*(ask() for _ in range(connections)))
-    rate = len(latencies) / (time.perf_counter() - started)
-    return Measured(rate, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99)))
 
 
 @asynccontextmanager
@@ -101,14 +65,16 @@ async def measure(options: argparse.Namespace, console: Console) -> None:
             await stack.ready()
             found.append(Server(repository.name, stack.gateway_url, f"/v1/models/{options.model}/classify"))
         for connections in options.connections:
-            rows: dict[str, list[Measured]] = {server.name: [] for server in found}
+            rows: dict[str, list[Load]] = {server.name: [] for server in found}
             for server in found:
-                await load(server, photo, connections, _WARM_SECONDS)
+                await closed_loop(server, photo, connections, _WARM_SECONDS)
             for _ in range(options.rounds):
                 for server in found:
-                    rows[server.name].append(await load(server, photo, connections, options.seconds))
+                    rows[server.name].append(await closed_loop(server, photo, connections, options.seconds))
             for name, measured in rows.items():
-                rate, p50, p99 = np.median(measured, axis=0)
+                rate, p50, p99 = np.median(
+                    [(one.rate, one.percentile(50), one.percentile(99)) for one in measured], axis=0
+                )
                 ratios = [mine.rate / base.rate for mine, base in zip(measured, rows["plain"], strict=True)]
                 each = " ".join(f"{ratio:.2f}" for ratio in ratios)
                 figures = [f"{rate:.1f}", f"{p50:.1f}", f"{p99:.1f}", f"{np.median(ratios):.2f}", each]

@@ -29,6 +29,7 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput
 
 from benchmarks.gateway import PROJECT, cpu_seconds, over_http
 from benchmarks.http import Connection
+from benchmarks.load import Server, open_loop
 from benchmarks.simulation import Batcher, Clock, Gateway, Machine, Model, Outcome, Pool, simulate
 from contract.config import from_pbtxt, read_config
 from contract.cpus import available_cpus
@@ -213,31 +214,6 @@ def own_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def at_random(stack: Stack, model: str, photo: bytes, rate: float, seconds: float) -> list[float]:
-    """Post at random moments, each on a free connection; seconds that each took, from the moment it was due."""
-    chance, free = random.Random(4), list[Connection]()  # noqa: S311 (a load)
-    took: list[float] = []
-
-    async def one(due: float) -> None:
-        connection = free.pop() if free else await Connection(stack.gateway_url).__aenter__()
-        answer = await connection.post(f"/v1/models/{model}/classify", photo)
-        if answer.status != 200:
-            raise RuntimeError(f"the gateway answered {answer.status}: {answer.body[:200]!r}")
-        took.append(time.perf_counter() - due)
-        free.append(connection)
-
-    tasks = []
-    due = began = time.perf_counter()
-    while due < began + seconds:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(due)))
-        due += chance.expovariate(rate)
-    await asyncio.gather(*tasks)
-    for connection in free:
-        await connection.__aexit__(None, None, None)
-    return took
-
-
 async def one_round(
     stack: Stack, options: argparse.Namespace, photo: bytes, costs: Costs, share: float
 ) -> tuple[float, float, float, float, float]:
@@ -248,9 +224,10 @@ async def one_round(
     full = await over_http(stack, options.model, repeat(photo), 32, options.seconds / 2)
     now = replace(costs, cores=min(float(available_cpus()), full.rate * costs.picture))
     rate = share * now.cores / now.picture
-    found = np.percentile(await at_random(stack, options.model, photo, rate, options.seconds), [50, 99])
+    server = Server("the gateway", stack.gateway_url, f"/v1/models/{options.model}/classify")
+    came = await open_loop(server, photo, rate, options.seconds)
     said = on_this_machine(now, rate, 10_000, Settings().max_in_flight)
-    return rate, float(found[0]), said.percentile(50), float(found[1]), said.percentile(99)
+    return rate, came.percentile(50) / 1000, said.percentile(50), came.percentile(99) / 1000, said.percentile(99)
 
 
 async def check(options: argparse.Namespace, console: Console) -> None:

@@ -1,17 +1,18 @@
 """How often a picture that is decoded at reduced scale is still the same class, and what the decoding costs.
 
     python -m benchmarks.reduced --photos photos.zip --cifar cifar10.zip
+    python -m benchmarks.reduced --photos photos.zip --model imagenet_efficientnet_lite0 --times 4 6
 
 For each number of times that a picture is kept larger than it is resized to (`spare`, see `contract.pixels.draft`): the
-share of pictures whose top-1 is that of the picture decoded whole, by the bundled model. The photographs are as they
-are, the test pictures of CIFAR-10 are enlarged and saved as JPEG, since as they are they are never resized.
+share of pictures whose top-1 is that of the picture decoded whole. The test pictures of CIFAR-10 are enlarged and saved
+as JPEG, since as they are the bundled ViT never resizes them; so are the photographs for a model of 224 pixels.
 """
 
 import argparse
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from rich.table import Table
 
 from benchmarks.cost import read
 from benchmarks.pictures import picture_files
-from contract.config import from_pbtxt, read_config
+from contract.config import CONFIG_FILE, MODEL_FILE, from_pbtxt, read_config
 from contract.pixels import draft, to_pixels
 from contract.spec import Entry
 
-ENTRY = Path(__file__).resolve().parents[1] / "model_repository" / "cifar10_vit"
+REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 ENLARGED = (256, 512)
+_CIFAR_EDGE = 32
 LARGEST = 50_000_000
 SPARES = (1.0, 1.5, 2.0, 3.0, 4.0)
 WHOLE = float("inf")
@@ -39,7 +41,8 @@ Rows = npt.NDArray[np.float32]
 
 def classifier(entry: Entry) -> Callable[[Sequence[bytes], float], tuple[Rows, float]]:
     """What gives the probabilities of pictures decoded so, and the CPU-ms of each until it is pixels."""
-    session = onnxruntime.InferenceSession(ENTRY / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    path = REPOSITORY / entry.name / "1" / MODEL_FILE
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def classify(contents: Sequence[bytes], spare: float) -> tuple[Rows, float]:
         begun = time.thread_time()
@@ -57,35 +60,45 @@ def decoded(content: bytes, entry: Entry, spare: float) -> npt.NDArray[np.uint8]
     return to_pixels(picture, entry.preprocessing, draft(picture, entry.preprocessing, spare))
 
 
-def enlarged(pictures: Iterator[tuple[str, bytes]], edge: int) -> tuple[list[bytes], list[str]]:
-    """The same pictures as large JPEG files, and their classes."""
-    contents, labels = [], []
-    for label, content in pictures:
-        buffer = io.BytesIO()
-        large = Image.open(io.BytesIO(content)).convert("RGB").resize((edge, edge), Image.Resampling.BICUBIC)
-        large.save(buffer, "JPEG", quality=90)
-        contents.append(buffer.getvalue())
-        labels.append(label)
-    return contents, labels
+def enlarged(content: bytes, times: float) -> bytes:
+    """The same picture as a large JPEG file."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    size = (round(picture.width * times), round(picture.height * times))
+    picture.resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def cifar_pictures(source: Path, count: int) -> tuple[list[bytes], list[str]]:
+    """Of CIFAR-10's 10,000 test pictures so many, evenly spread, and their classes."""
+    every = islice(picture_files(source, "test"), 0, None, max(1, 10_000 // count))
+    labels, contents = zip(*every, strict=True)
+    return list(contents), list(labels)
 
 
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reduced", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder or zip of JPEG files")
-    parser.add_argument("--cifar", type=Path, required=True, help="folder or zip of <split>/<class>/<picture>")
+    parser.add_argument("--cifar", type=Path, help="folder or zip of <split>/<class>/<picture>")
+    parser.add_argument("--model", default="cifar10_vit", help="a bundled entry; default: %(default)s")
+    parser.add_argument("--times", type=float, nargs="*", default=[], help="enlarge the photographs so many times, too")
     parser.add_argument("--count", type=int, default=2000, help="of CIFAR-10's test pictures; default: %(default)s")
     options = parser.parse_args()
-    entry = read_config(from_pbtxt((ENTRY / "config.pbtxt").read_text()))
-    assert entry is not None  # noqa: S101 (the bundled model is an entry)
+    entry = read_config(from_pbtxt((REPOSITORY / options.model / CONFIG_FILE).read_text()))
+    assert entry is not None  # noqa: S101 (the bundled models are entries)
     classify = classifier(entry)
     photos = read(options.photos, LARGEST)
     sets: list[tuple[str, list[bytes], list[str]]] = [(f"{len(photos)} photographs", photos, [])]
-    every = max(1, 10_000 // options.count)
-    for edge in ENLARGED:
-        pictures = islice(picture_files(options.cifar, "test"), 0, None, every)
-        sets.append((f"CIFAR-10 at {edge} pixels", *enlarged(pictures, edge)))
-    table = Table(title=f"the bundled model, pictures resized to {entry.preprocessing.height} pixels")
+    sets += [
+        (f"{times:g} times as large", [enlarged(content, times) for content in photos], []) for times in options.times
+    ]
+    if options.cifar:
+        pictures, labels = cifar_pictures(options.cifar, options.count)
+        for edge in ENLARGED:
+            larger = [enlarged(content, edge / _CIFAR_EDGE) for content in pictures]
+            sets.append((f"CIFAR-10 at {edge} pixels", larger, labels))
+    table = Table(title=f"{entry.name}, pictures resized to {entry.preprocessing.height} pixels")
     for head in ("pictures", "kept at least", "same top-1", "right", "CPU-ms"):
         table.add_column(head, justify="right")
     for name, contents, labels in sets:

@@ -85,10 +85,11 @@ class Model:
 
     @property
     def top1(self) -> float | None:
-        """The accuracy that the entry states, in percent."""
+        """The accuracy that the entry states, in percent: as its build measured it, else as its builder says."""
+        stated = self.build.get("measured.top1", self.build.get("accuracy.top1"))
         try:
-            return float(self.build["accuracy.top1"])
-        except (KeyError, ValueError):
+            return float(stated) if stated else None
+        except ValueError:
             return None
 
 

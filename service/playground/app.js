@@ -61,7 +61,7 @@ function unserved(model) {
 
 function facts(model) {
   if (!model) return "";
-  const accuracy = Number(model.build["accuracy.top1"]);
+  const accuracy = Number(model.build["measured.top1"] ?? model.build["accuracy.top1"]);
   return [
     `version ${model.version}`,
     model.build.precision,

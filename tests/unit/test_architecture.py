@@ -1,6 +1,7 @@
 """Imports run one way. Reads the sources; imports nothing."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ALLOWED = {
     "embedded": {"embedded", "contract"},
     "build_engines": {"build_engines", "contract"},
     "training": {"training", "build_engines", "contract"},
-    "benchmarks": {"benchmarks", "contract", "embedded", "service"},
+    "benchmarks": {"benchmarks", "build_engines", "contract", "embedded", "service"},
     "vitrine": {"vitrine"},
 }
 """Which of our packages each of our packages may import."""
@@ -162,3 +163,11 @@ def test_there_is_no_cycle() -> None:
 
     for name in ALL:
         visit(name, ())
+
+
+def test_every_package_is_installed() -> None:
+    """An editable installation finds packages that are not named; a wheel does not have them."""
+    named = re.search(r"^packages = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    assert named
+    found = {path.parent.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")}
+    assert set(re.findall(r'"(.+?)"', named[1])) == {".".join(folder.parts) for folder in found}
