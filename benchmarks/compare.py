@@ -4,7 +4,7 @@
 
 Each cell that both have is compared by the ratio of its medians, with a 95 % interval by bootstrap (Efron 1979) of the
 raw samples. Samples of one run follow each other on a machine that may have grown slower meanwhile, which the interval
-does not know: a difference below --noise is noise whatever it says. Exit code 1 where something is worse.
+does not know: a difference below --noise is noise whatever it says. Exit code 1 where something is worse or gone.
 """
 
 import argparse
@@ -69,13 +69,21 @@ def why_not(before: Record, after: Record, *, other_machine: bool) -> str:
     """Why two records cannot be compared; empty where they can."""
     if (before.benchmark, before.unit) != (after.benchmark, after.unit):
         return f"one is of {before.benchmark} ({before.unit}), the other of {after.benchmark} ({after.unit})"
-    if differ := [name for name in ("cpu", "flags", "cpus", "gpu") if before.machine[name] != after.machine[name]]:
-        one, two = before.machine[differ[0]], after.machine[differ[0]]
-        return "" if other_machine else f"they are of two machines ({one}, {two}); --other-machine compares them"
     if differ := [name for name in after.settings if before.settings.get(name) != after.settings[name]]:
         one, two = before.settings.get(differ[0]), after.settings[differ[0]]
         return f"{differ[0]} is {one} in one and {two} in the other"
+    if differ := [name for name in ("cpu", "flags", "cpus", "gpu") if before.machine[name] != after.machine[name]]:
+        one, two = before.machine[differ[0]], after.machine[differ[0]]
+        return "" if other_machine else f"they are of two machines ({one}, {two}); --other-machine compares them"
+    if not verdicts(before, after, 0.0):
+        return "no cell was measured in both"
     return ""
+
+
+def gone(before: Record, after: Record) -> list[str]:
+    """The cells that were measured before and are not any more, by their keys in words."""
+    measured = {_name(cell) for cell in after.cells if cell.samples}
+    return [name for cell in before.cells if cell.samples and (name := _name(cell)) not in measured]
 
 
 def _name(cell: Cell) -> str:
@@ -107,8 +115,11 @@ def main(arguments: list[str] | None = None) -> int:
     found = verdicts(before, after, options.noise)
     for name, verdict in found.items():
         table.add_row(name, f"{verdict.ratio:.3f}", f"{verdict.low:.3f} to {verdict.high:.3f}", verdict.words)
+    lost = gone(before, after)
+    for name in lost:
+        table.add_row(name, "", "", "not measured any more")
     console.print(table)
-    return int(any(verdict.words == "worse" for verdict in found.values()))
+    return int(bool(lost) or any(verdict.words == "worse" for verdict in found.values()))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def recorded(benchmark: str, unit: str, cells: Sequence[Cell], settings: Mapping
         settings,
         machine=this_machine(),
         versions={name: found for name in _LIBRARIES if (found := _installed(name))},
-        command=" ".join(("python -m", f"benchmarks.{benchmark}", *sys.argv[1:])),
+        command=" ".join(("python -m", f"benchmarks.{benchmark}", *_telling(sys.argv[1:]))),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=_commit(),
     )
@@ -132,6 +132,14 @@ def words(record: Record) -> str:
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """As Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _telling(arguments: Sequence[str]) -> Sequence[str]:
+    """Without the folder that is written to, which is nobody else's."""
+    if "--out" not in arguments:
+        return arguments
+    place = arguments.index("--out")
+    return (*arguments[:place], *arguments[place + 2 :])
 
 
 def _gpu() -> str:

@@ -37,39 +37,53 @@ def counted(name: str) -> Counts:
     return count(classifier.model, (classifier.preprocessing.height, classifier.preprocessing.width))
 
 
-def attention() -> dict[str, float]:
+def attention() -> Cell:
     """Megabytes: of one layer's attention matrices as computed, and the peaks with and without a fused kernel."""
-    found: dict[str, float] = {}
+    facts: dict[str, float | str] = {}
     for how in ("written out", "fused"):
         command = [sys.executable, "-m", "benchmarks.families.attention", how]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)  # noqa: S603
+        if done.returncode:
+            words = f"attention {how} ended with {done.returncode}; it takes some 4 GB"
+            return Cell({"layer": "attention"}, skipped=words)
         said = json.loads(done.stdout)
-        found |= {"matrix_mb": said["matrix_mb"], f"{how} mb": said["peak_mb"]}
-    return found
+        facts |= {"matrix_mb": said["matrix_mb"], f"{how} mb": said["peak_mb"]}
+    return Cell({"layer": "attention"}, facts=facts)
 
 
-def page(found: Record, counts: dict[str, Counts], machine: Roofs, memory: dict[str, float]) -> str:
+def counts_of(cell: Cell) -> Counts:
+    """What was counted of a cell's model."""
+    return Counts(*(int(cell.facts["parameters"]), float(cell.facts["gflops"]), int(cell.facts["activation_bytes"])))
+
+
+def roofs_of(found: Record) -> Roofs:
+    """The roofs that were measured with it."""
+    facts = next(cell.facts for cell in found.cells if "machine" in cell.key)
+    return Roofs(float(facts["gflops"]), float(facts["gigabytes"]))
+
+
+def page(found: Record) -> str:
     """As Markdown."""
+    machine = roofs_of(found)
     rows = []
-    for name, each in counts.items():
-        for cell in (cell for cell in found.cells if cell.key["model"] == name and cell.samples):
-            batch = int(cell.key["batch"])
-            rate = 1000 * batch / cell.percentile(50)
-            achieved, roof = rate * each.gflops, machine.at(each.intensity(batch))
-            rows.append(
-                (
-                    name,
-                    f"{each.parameters / 1e6:.1f}",
-                    f"{each.gflops:.1f}",
-                    str(batch),
-                    f"{cell.percentile(50):.0f}",
-                    f"{rate:.2f}" if rate < 10 else f"{rate:.1f}",
-                    f"{float(cell.facts['peak_mb']):.0f}",
-                    f"{each.intensity(batch):.0f}",
-                    f"{achieved:.0f}",
-                    f"{100 * achieved / roof:.0f} %",
-                )
+    for cell in (cell for cell in found.cells if cell.samples):
+        each, batch = counts_of(cell), int(cell.key["batch"])
+        rate = 1000 * batch / cell.percentile(50)
+        achieved, roof = rate * each.gflops, machine.at(each.intensity(batch))
+        rows.append(
+            (
+                str(cell.key["model"]),
+                f"{each.parameters / 1e6:.1f}",
+                f"{each.gflops:.1f}",
+                str(batch),
+                f"{cell.percentile(50):.0f}",
+                f"{rate:.2f}" if rate < 10 else f"{rate:.1f}",
+                f"{float(cell.facts['peak_mb']):.0f}",
+                f"{each.intensity(batch):.0f}",
+                f"{achieved:.0f}",
+                f"{100 * achieved / roof:.0f} %",
             )
+        )
     heads = (
         "model",
         "M parameters",
@@ -83,7 +97,6 @@ def page(found: Record, counts: dict[str, Counts], machine: Roofs, memory: dict[
         "of the roof",
     )
     left_out = [f"- {', '.join(map(str, cell.key.values()))}: {cell.skipped}" for cell in found.cells if cell.skipped]
-    matrix, written, fused = (memory[name] for name in ("matrix_mb", "written out mb", "fused mb"))
     return "\n\n".join(
         (
             "# Families",
@@ -96,30 +109,39 @@ def page(found: Record, counts: dict[str, Counts], machine: Roofs, memory: dict[
             "*FLOPs/byte*: each module reads its input and weights and writes its output once.",
             *(("Not run here:", "\n".join(left_out)) if left_out else ()),
             "![Roofline](families.png)",
-            "## What attention takes",
-            "A ViT-B layer on pictures of 512 x 512, patches of 16: 1,025 tokens. A batch of 32 with 12 heads in FP32 "
-            f"has 32 x 12 x 1,025² x 4 bytes = {matrix:,.0f} MB of scores. Measured, at most, in a process "
-            f"of its own: {written:,.0f} MB with attention written out, {fused:,.0f} MB with torch's fused "
-            "kernel, which never has the whole matrix. Queries, keys, values and the answer are "
-            "32 x 1,025 x 768 x 4 bytes = 101 MB each, and in both. Written out, the difference is "
-            f"{(written - fused) / matrix:.2f} matrices: the scores, and what "
-            "the softmax makes of them.",
+            *_attention(next(cell for cell in found.cells if "layer" in cell.key)),
         )
     )
 
 
-def draw(found: Record, counts: dict[str, Counts], machine: Roofs, path: Path) -> None:
+def _attention(layer: Cell) -> tuple[str, ...]:
+    if layer.skipped:
+        return ()
+    matrix, written, fused = (float(layer.facts[name]) for name in ("matrix_mb", "written out mb", "fused mb"))
+    return (
+        "## What attention takes",
+        "A ViT-B layer on pictures of 512 x 512, patches of 16: 1,025 tokens. A batch of 32 with 12 heads in FP32 "
+        f"has 32 x 12 x 1,025² x 4 bytes = {matrix:,.0f} MB of scores. Measured, at most, in a process of its own: "
+        f"{written:,.0f} MB with attention written out, {fused:,.0f} MB with torch's fused kernel, which never has the "
+        "whole matrix. Queries, keys, values and the answer are 32 x 1,025 x 768 x 4 bytes = 101 MB each, and in both. "
+        f"Written out, the difference is {(written - fused) / matrix:.2f} matrices: the scores, and what the softmax "
+        "makes of them.",
+    )
+
+
+def draw(found: Record, path: Path) -> None:
     """The roofs, and each model at the batch sizes that were measured."""
     import numpy as np  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415 (takes a second to import)
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    machine = roofs_of(found)
     line = np.geomspace(1, 200, 100)
     axes.plot(line, [machine.at(float(each)) for each in line], color="black", linewidth=1)
-    for name, each in counts.items():
-        cells = [cell for cell in found.cells if cell.key["model"] == name and cell.samples]
-        sizes = [int(cell.key["batch"]) for cell in cells]
+    for name in dict.fromkeys(cell.key["model"] for cell in found.cells if cell.samples):
+        cells = [cell for cell in found.cells if cell.key.get("model") == name and cell.samples]
+        each, sizes = counts_of(cells[0]), [int(cell.key["batch"]) for cell in cells]
         achieved = [1000 * size / cell.percentile(50) * each.gflops for size, cell in zip(sizes, cells, strict=True)]
         axes.plot([each.intensity(size) for size in sizes], achieved, marker="o", markersize=4, label=name)
     axes.set_xscale("log")
@@ -144,21 +166,19 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="default: %(default)s")
     options = parser.parse_args()
     bounds = Bounds(tuple(options.batches), options.seconds, options.limit)
-    counts: dict[str, Counts] = {}
-    cells: list[Cell] = []
-    machine = roofs()
+    cells = [Cell({"machine": "roofs"}, facts=roofs()._asdict())]
     for name in track(options.models, "families", console=Console(stderr=True)):
-        counts[name] = counted(name)
+        counts = counted(name)._asdict()
         with tempfile.TemporaryDirectory() as folder:
             for cell in cells_of(RUNTIME, name, Path(folder), bounds):
                 batch = {"batch": cell.key["batch"]} if "batch" in cell.key else {}
-                cells.append(Cell({"model": name, **batch}, cell.samples, cell.facts, cell.skipped))
-    memory = attention()
+                cells.append(Cell({"model": name, **batch}, cell.samples, {**cell.facts, **counts}, cell.skipped))
+    cells.append(attention())
     found = record.recorded("families", "ms", cells, {"runtime": RUNTIME})
     path = record.write(found, options.out)
-    text = page(found, counts, machine, memory)
+    text = page(found)
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    draw(found, counts, machine, path.with_suffix(".png"))
+    draw(found, path.with_suffix(".png"))
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
     return 0
 

@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 _BYTES = 4
+_IDLE = (nn.Identity, nn.Dropout)
+"""What moves nothing when it answers."""
 
 
 class Counts(NamedTuple):
@@ -37,7 +39,7 @@ def count(model: nn.Module, size: tuple[int, int]) -> Counts:
         tensors = [each for each in (*inputs, output) if isinstance(each, torch.Tensor)]
         moved += sum(tensor.numel() for tensor in tensors) * _BYTES
 
-    leaves = [module for module in model.modules() if not list(module.children())]
+    leaves = [each for each in model.modules() if not list(each.children()) and not isinstance(each, _IDLE)]
     hooks = [module.register_forward_hook(after) for module in leaves]
     try:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -27,19 +27,24 @@ def cells_of(runtime: str, model: str, folder: Path, bounds: Bounds) -> Iterator
     """Each batch size in one runtime; a runtime that does not run has one cell that says why."""
     chosen = ("--batches", *map(str, bounds.batches), "--seconds", str(bounds.seconds), "--limit", str(bounds.limit))
     command = [sys.executable, "-m", "benchmarks.runtimes.timed", runtime, model, str(folder), *chosen]
+    longest = _START_SECONDS + len(bounds.batches) * (bounds.seconds + 2 * bounds.limit)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    ended = ""
     try:
-        longest = _START_SECONDS + len(bounds.batches) * (bounds.seconds + 2 * bounds.limit)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=longest)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        yield Cell({"runtime": runtime}, skipped=f"it was ended after {error.timeout:.0f} s")
-        return
-    for line in done.stdout.splitlines():
+        said, errors = process.communicate(timeout=longest)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, errors = process.communicate()
+        ended = f"it was ended after {longest:.0f} s"
+    for line in said.splitlines():
+        if not line.startswith("{"):  # Some library's own words.
+            continue
         found = json.loads(line)
         if reason := found.get("why_not"):
             yield Cell({"runtime": runtime}, skipped=reason)
             return
         facts = {name: found[name] for name in ("peak_mb", "agreement", "furthest")}
         yield Cell({"runtime": runtime, "batch": found["batch"]}, tuple(found["samples"]), facts, found["skipped"])
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield Cell({"runtime": runtime}, skipped=f"it failed: {last[:200]}")
+    if process.returncode:
+        last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        yield Cell({"runtime": runtime}, skipped=ended or f"it failed: {last[:200]}")

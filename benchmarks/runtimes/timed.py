@@ -1,4 +1,4 @@
-"""A model in one runtime, timed in a process of its own: nothing of another runtime is in its memory.
+"""A model in one runtime, timed in a process of its own, whose memory no other row has used.
 
     python -m benchmarks.runtimes.timed 'ONNX Runtime' vit_tiny_patch16_224 FOLDER --batches 1 8 --seconds 2
 
@@ -6,6 +6,7 @@ It prints a line of JSON for each batch size: `Timed`.
 """
 
 import argparse
+import ctypes
 import json
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from build_engines.values import Pixels
 
 LEAST, MOST = 3, 300
 """Runs of a cell."""
-PICTURES = 64
+PICTURES = 32
 """That the answers are compared on."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
@@ -49,12 +50,15 @@ def resident_mb(peak: bool) -> float:
     """This process's resident memory, now or at most since the peak was reset, in MB."""
     name = "VmHWM:" if peak else "VmRSS:"
     line = next(line for line in _STATUS.read_text("utf-8").splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1000
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def peak_from_now() -> None:
-    """Forget the peak of the resident memory until now."""
+    """Forget the peak of the memory until now."""
     _CLEAR.write_text(_RESET_PEAK)
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def timed(run: Run, images: Pixels, seconds: float) -> tuple[float, ...]:
@@ -77,8 +81,10 @@ def measure(name: str, model_name: str, folder: Path, bounds: Bounds) -> None:
     images = made_pictures(max(PICTURES, *batches), model.classifier.preprocessing)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         run = runtime.prepare(model, Path(work))
+        # What the export left behind would hide as much of the peak; one picture at a time leaves the least.
+        ctypes.CDLL(None).malloc_trim(0)
         before = resident_mb(peak=False)
-        answers = np.concatenate([run(images[start : start + 8]) for start in range(0, PICTURES, 8)])
+        answers = np.concatenate([run(images[start : start + 1]) for start in range(PICTURES)])
         reference = folder / "reference.npy"
         if name == REFERENCE:
             np.save(reference, answers)

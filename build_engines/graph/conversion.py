@@ -111,7 +111,11 @@ def convert(graph: Graph, recipe: Recipe, pixels: Pixels, folder: Path) -> Graph
 
 
 def _tidy(proto: Any, names: Mapping[str, str]) -> None:
-    """Give nodes the names they had, put the input's Cast first again, and drop notes about this machine."""
+    """Give nodes the names they had, put the input's Cast first again, and drop notes about this machine and on shapes.
+
+    ModelOpt notes shapes by names of its own for free dimensions, and may give two of them one name. ONNX Runtime takes
+    them for equal, plans one buffer for both, and fails when it runs (seen with deit3_small and vit_tiny_r_s16_p8).
+    """
     nodes = proto.graph.node
     for node in nodes:
         node.name = names.get(node.name, node.name)
@@ -122,5 +126,6 @@ def _tidy(proto: Any, names: Mapping[str, str]) -> None:
     proto.doc_string = ""
     proto.graph.doc_string = ""
     del proto.metadata_props[:]
-    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer):
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         value.doc_string = ""

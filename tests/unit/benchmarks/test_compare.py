@@ -52,9 +52,12 @@ def test_other_benchmarks_machines_and_settings_are_no_pair() -> None:
     assert "of serving" in why_not(found, replace(found, benchmark="serving"), other_machine=True)
     assert "two machines" in why_not(found, other, other_machine=False)
     assert why_not(found, other, other_machine=True) == ""
-    assert why_not(found, replace(found, settings={"model": "x"}), other_machine=False) == (
-        "model is vit in one and x in the other"
-    )
+    for machine in (found, other):
+        assert why_not(found, replace(machine, settings={"model": "x"}), other_machine=True) == (
+            "model is vit in one and x in the other"
+        )
+    apart = replace(found, cells=(Cell({"batch": 2}, STEADY),))
+    assert why_not(found, apart, other_machine=False) == "no cell was measured in both"
 
 
 def test_the_command_says_what_became_worse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,5 +67,8 @@ def test_the_command_says_what_became_worse(tmp_path: Path, capsys: pytest.Captu
     assert "worse" in capsys.readouterr().out
     assert main([before, same]) == 0
     assert "within noise" in capsys.readouterr().out
+    both = replace(one(STEADY), cells=(cell(STEADY), Cell({"batch": 2}, STEADY)))
+    assert main([str(write(both, tmp_path / "d")), same]) == 1
+    assert "not measured any more" in capsys.readouterr().out
     assert main([before, str(tmp_path / "missing.json")]) == 2
     assert "measure again" in capsys.readouterr().out

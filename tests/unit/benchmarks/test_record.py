@@ -27,6 +27,11 @@ def test_what_was_written_is_read(found: Record, tmp_path: Path) -> None:
     assert found.cells[0].percentile(50) == 2.0
 
 
+def test_the_command_does_not_say_where_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["x", "--out", "/somewhere", "--model", "vit"])
+    assert recorded("runtimes", "ms", CELLS, {}).command == "python -m benchmarks.runtimes --model vit"
+
+
 def test_it_says_the_machine_the_versions_and_the_command(found: Record) -> None:
     assert found.machine == this_machine()
     assert found.machine["cpus"] == available_cpus()

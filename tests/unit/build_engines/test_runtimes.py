@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.families import __main__ as families
 from benchmarks.families.counts import attention_bytes, count, tokens_of
 from benchmarks.families.machine import Roofs
-from benchmarks.record import Cell, recorded
+from benchmarks.record import Cell, read, recorded, write
 from benchmarks.runtimes.__main__ import draw, page
 from benchmarks.runtimes.runtimes import REFERENCE, RUNTIMES
 from benchmarks.runtimes.timed import LEAST, MOST, timed
@@ -66,6 +67,29 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
 def test_attention_written_out_takes_a_number_for_each_pair_of_tokens() -> None:
     assert tokens_of(512, 16) == 1025
     assert attention_bytes(32, 12, 1025) == 1_613_760_000
+
+
+def test_what_does_nothing_moves_nothing() -> None:
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    idle = nn.Sequential(nn.Identity(), nn.Dropout(0.1), layers).eval()
+    assert count(idle, (2, 2)) == count(layers.eval(), (2, 2))
+
+
+def test_the_page_of_the_families_is_made_from_the_record(tmp_path: Path) -> None:
+    facts = {"peak_mb": 9.0, "parameters": 10**6, "gflops": 2.0, "activation_bytes": 16 * 10**6}
+    cells = [
+        Cell({"machine": "roofs"}, facts={"gflops": 100.0, "gigabytes": 10.0}),
+        Cell({"model": "vit", "batch": 1}, (50.0,), facts),
+        Cell({"layer": "attention"}, facts={"matrix_mb": 1614.0, "written out mb": 3700.0, "fused mb": 472.0}),
+    ]
+    path = write(recorded("families", "ms", cells, {"runtime": "torch SDPA"}), tmp_path)
+    found = read(path)
+    said = families.page(found)
+    # 2 GFLOP over 20 MB are 100 operations a byte, so the product rate is the roof; 40 of 100 GFLOP/s are reached.
+    assert "| vit | 1.0 | 2.0 | 1 | 50 | 20.0 | 9 | 100 | 40 | 40 % |" in said
+    assert "2.00 matrices" in said
+    families.draw(found, tmp_path / "families.png")
+    assert (tmp_path / "families.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_lower_roof_counts() -> None:
