@@ -4,8 +4,7 @@
 
 Goodput is the highest of the tried rates at which 99 % of the requests take at most --limit-ms and none is refused. The
 rates are shares of what 32 connections get with the first window, or of --rate, which runs that are to be compared
-share. The load comes from the
-CPUs that serve, so a machine that is asked from outside gives more.
+share. The load comes from the CPUs that serve, so a machine that is asked from outside gives more.
 """
 
 import argparse
