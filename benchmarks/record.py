@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from contract.cpus import available_cpus
 
@@ -86,6 +87,14 @@ def write(record: Record, folder: Path) -> Path:
     return path
 
 
+def publish(record: Record, folder: Path, text: str, draw: Callable[[Path], None]) -> None:
+    """Write the record, its page `text` and what `draw` draws beside each other, and print the page."""
+    path = write(record, folder)
+    path.with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
+    draw(path.with_suffix(".png"))
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
 def read(path: Path) -> Record:
     """What `write` wrote.
 
@@ -143,17 +152,7 @@ def _telling(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _gpu() -> str:
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],  # noqa: S607 (found by PATH)
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return (done.stdout.splitlines() or [""])[0]
+    return _first_line("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
 
 
 def _installed(package: str) -> str:
@@ -164,14 +163,13 @@ def _installed(package: str) -> str:
 
 
 def _commit() -> str:
+    return _first_line("git", "-C", str(PROJECT), "rev-parse", "--short=10", "HEAD")
+
+
+def _first_line(*command: str) -> str:
+    """What a command says; nothing where it is missing or fails."""
     try:
-        done = subprocess.run(  # noqa: S603 (a command of ours)
-            ["git", "-C", str(PROJECT), "rev-parse", "--short=10", "HEAD"],  # noqa: S607 (found by PATH)
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return (done.stdout.splitlines() or [""])[0]

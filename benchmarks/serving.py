@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -154,11 +155,7 @@ def main() -> int:
     cells = asyncio.run(run(options))
     settings = {"model": options.model, "photo": options.photo.name, "seconds": options.seconds, "rate": options.rate}
     found = record.recorded("serving", "ms", cells, settings)
-    path = record.write(found, options.out)
-    text = page(found, options.limit_ms)
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    draw(found, options.limit_ms, path.with_suffix(".png"))
-    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    record.publish(found, options.out, page(found, options.limit_ms), partial(draw, found, options.limit_ms))
     return 0
 
 

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -175,11 +176,7 @@ def main() -> int:
                 cells.append(Cell({"model": name, **batch}, cell.samples, {**cell.facts, **counts}, cell.skipped))
     cells.append(attention())
     found = record.recorded("families", "ms", cells, {"runtime": RUNTIME})
-    path = record.write(found, options.out)
-    text = page(found)
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    draw(found, path.with_suffix(".png"))
-    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    record.publish(found, options.out, page(found), partial(draw, found))
     return 0
 
 

@@ -10,6 +10,7 @@ with those of torch in FP32 with attention written out, on 32 made pictures, one
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -85,17 +86,13 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a cell may take; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="default: %(default)s")
     options = parser.parse_args()
-    console = Console(highlight=False)
     bounds = Bounds(tuple(options.batches), options.seconds, options.limit)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory() as folder:
         for runtime in track(options.runtimes, f"{options.model}", console=Console(stderr=True)):
             cells += cells_of(runtime, options.model, Path(folder), bounds)
     found = record.recorded("runtimes", "ms", cells, {"model": options.model})
-    path = record.write(found, options.out)
-    path.with_suffix(".md").write_text(page(found) + "\n", encoding="utf-8")
-    draw(found, path.with_suffix(".png"))
-    console.print(page(found), markup=False, soft_wrap=True)
+    record.publish(found, options.out, page(found), partial(draw, found))
     return 0
 
 

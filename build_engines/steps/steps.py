@@ -270,10 +270,12 @@ class Steps:
 
     def _task(self, against: Precision | None, baseline: Files | None) -> Task:
         plan = self.plan
-        pixels, reference, targets = made_pictures(plan.max_batch_size, self.exported.facts.preprocessing), None, None
         if self.pictures.evaluation:
             pixels, reference = self._evaluation_pixels, load_reference(self.reference.folder)
             targets = self.targets.indices
+        else:
+            pixels, reference = made_pictures(plan.max_batch_size, self.exported.facts.preprocessing), None
+            targets = None
         return Task(
             pixels,
             reference,
