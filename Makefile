@@ -29,8 +29,8 @@ test-compose: .venv/test/.installed ## Build the images and run the stack, where
 check: .venv/test/.installed .venv/build/.installed ## Lint, type-check, and look for stale generated files
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/ruff check .
-	.venv/test/bin/mypy --exclude 'benchmarks/(runtimes|families)/' contract service embedded vitrine benchmarks docs tests/unit/benchmarks tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/vitrine tests/unit/*.py tests/integration tests/browser tests/compose tests/*.py
-	.venv/build/bin/mypy contract build_engines training benchmarks/runtimes benchmarks/families tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
+	.venv/test/bin/mypy --exclude 'benchmarks/(recipes|runtimes|families)/' contract service embedded vitrine benchmarks docs tests/unit/benchmarks tests/unit/contract tests/unit/service tests/unit/embedded tests/unit/vitrine tests/unit/*.py tests/integration tests/browser tests/compose tests/*.py
+	.venv/build/bin/mypy contract build_engines training benchmarks/recipes benchmarks/runtimes benchmarks/families tests/unit/contract tests/unit/build_engines tests/unit/training tests/gpu
 	.venv/test/bin/python -m docs.generate --check
 
 format: .venv/test/.installed ## Format the code and fix what ruff can

@@ -12,6 +12,7 @@ from build_engines.machine import LIBRARIES, Gpu, gpus, installed_version
 from build_engines.nvidia_releases import CONTAINERS, TARGET, Container, container_with
 from build_engines.values import Compiler, Precision
 from contract.cpus import available_cpus
+from contract.openvino import multiplies_bf16
 
 _INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
 _CAPABILITIES = {Precision.FP16: (7, 5), Precision.INT8: (7, 5), Precision.FP8: (8, 9)}
@@ -48,6 +49,7 @@ def examine(folder: Path = Path(), proc: Path = Path("/proc")) -> tuple[Finding,
         tensorrt,
         rtx,
         *_precisions_on_cpu(proc / "cpuinfo"),
+        _bf16_on_cpu(proc / "cpuinfo"),
         *(precision_on_gpu(precision, found, tensorrt=bool(tensorrt.ok)) for precision in _CAPABILITIES),
         container(next(filter(None, map(installed_version, _TENSORRT_PACKAGES)), None)),
     )
@@ -95,6 +97,18 @@ def _precisions_on_cpu(cpuinfo: Path) -> tuple[Finding, ...]:
     if found:
         return fp16, Finding(name, f"may pay: it has {', '.join(found)}", True)
     return fp16, Finding(name, f"seldom faster than FP32: it has none of {', '.join(_INT8_INSTRUCTIONS)}", False)
+
+
+def _bf16_on_cpu(cpuinfo: Path) -> Finding:
+    name = "BF16 on the CPU"
+    if not multiplies_bf16(cpuinfo):
+        return Finding(name, "this CPU does not multiply in it: it has neither AVX-512 BF16 nor AMX", False)
+    library = installed_version("openvino")
+    if library is None:
+        return Finding(
+            name, "this CPU multiplies in it, but OpenVINO is missing: pip install 'vitrine[openvino]'", False
+        )
+    return Finding(name, f"OpenVINO {library} (--precision fp32,bf16)", True)
 
 
 def _memory(meminfo: Path) -> Finding:

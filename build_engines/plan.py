@@ -164,16 +164,20 @@ class Plan:
         if self.checkpoint and not self.pretrained:
             raise PlanError("--checkpoint and --no-pretrained exclude each other: the checkpoint brings the weights")
         self._check_precisions()
+        self._check_words()
         self._check_numbers()
         self._check_pictures()
         self._check_notes()
 
     def _check_precisions(self) -> None:
         if not self.precisions or len(set(self.precisions)) != len(self.precisions):
-            raise PlanError("--precision takes each of fp32, fp16, int8, fp8 at most once, and at least one of them")
+            every = ", ".join(each.value for each in Precision)
+            raise PlanError(f"--precision takes each of {every} at most once, and at least one of them")
         if Precision.FP8 in self.precisions and self.compiler is Compiler.NONE:
             raise PlanError("fp8 needs a GPU of compute capability 8.9 or more: choose --compiler tensorrt")
-        lower = [precision.value for precision in self.precisions if precision is not Precision.FP32]
+        if Precision.BF16 in self.precisions and self.compiler is not Compiler.NONE:
+            raise PlanError("bf16 is for CPUs; engines have fp16: leave bf16 out, or --compiler")
+        lower = [precision.value for precision in self.precisions if precision.calibrated]
         if lower and not self.calibration:
             raise PlanError(
                 f"{' and '.join(lower)} must see real pictures: --calibration takes a folder or a zip with 500 or "
@@ -185,10 +189,13 @@ class Plan:
                 "shorter --name"
             )
 
+    def _check_words(self) -> None:
         if self.weights != "fp32" and self.compiler is not Compiler.NONE:
             raise PlanError("--weights is for entries that ONNX Runtime serves; leave it out, or --compiler")
-        if self.weights != "fp32" and not (self.calibration or self.evaluation):
-            raise PlanError("--weights must be judged by pictures: give --evaluation")
+        if not (self.calibration or self.evaluation):
+            for choice, chosen in (("bf16", Precision.BF16 in self.precisions), ("--weights", self.weights != "fp32")):
+                if chosen:
+                    raise PlanError(f"{choice} must be judged by pictures: give --evaluation")
         for option, words, value in (
             ("weights", values_of(kind_of("weights")), self.weights),
             ("calibration-method", values_of(kind_of("calibration_method")), self.calibration_method),

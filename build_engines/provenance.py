@@ -28,7 +28,7 @@ def of_result(result: Result, calibration: PictureSet | None, method: str) -> di
     said = {"precision": result.precision.value}
     if result.compiler is not Compiler.NONE:
         said["compiler"] = result.compiler.value
-    if result.precision is not Precision.FP32 and calibration:
+    if result.precision.calibrated and calibration:
         said["calibration.set"] = calibration.origin
         said["calibration.pictures"] = str(len(calibration))
         said["calibration.sha256"] = calibration.sha256

@@ -25,8 +25,8 @@ from build_engines.repository import (
 )
 from build_engines.results import Explained, Published, Result
 from build_engines.steps import Silent, Steps, Variant, load_companion
-from build_engines.values import Compiler, Pixels, Precision, Probabilities, answers
-from contract.config import Runtime, Scheduling
+from build_engines.values import Pixels, Precision, Probabilities, answers
+from contract.config import Scheduling
 from contract.spec import Entry, Rollout
 
 _SAMPLE = 4
@@ -62,7 +62,6 @@ def publish_variant(
             {"inputs": inputs_of(plan, variant, result)},
         ),
     )
-    runtime = Runtime.ONNXRUNTIME if plan.compiler is Compiler.NONE else Runtime.TENSORRT
     scheduling = Scheduling(plan.max_queue_delay_us, plan.instances)
     with workspace(plan.repository) as work:
         files = [Path(shutil.copyfile(file, work / file.name)) for file in variant.files.served]
@@ -71,7 +70,7 @@ def publish_variant(
             entry,
             files,
             scheduling,
-            runtime=runtime,
+            runtime=variant.files.runtime,
             finish=write_report,
             reached=steps.runner.reached,
         )

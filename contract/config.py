@@ -21,6 +21,8 @@ MODEL_FILE = "model.onnx"
 ENGINE_FILE = "model.plan"
 CONFIG_FILE = "config.pbtxt"
 
+_OPENVINO = "openvino"
+"""Triton's name of the accelerator (model_config.proto, ModelOptimizationPolicy)."""
 _HEADER = "# Written by build-engines from the entry's contract (docs/contract.md). Rebuild it rather than edit it.\n"
 
 
@@ -29,6 +31,8 @@ class Runtime(Enum):
 
     ONNXRUNTIME = "onnxruntime"
     """ONNX Runtime on a CPU: `model.onnx`."""
+    OPENVINO = "openvino"
+    """OpenVINO on a CPU, in BF16: `model.onnx`, by ONNX Runtime's backend, of which it is an execution accelerator."""
     TENSORRT = "tensorrt"
     """TensorRT on a GPU: `model.plan`."""
 
@@ -91,6 +95,9 @@ def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtim
     else:
         config.backend = "onnxruntime"
         config.instance_group.add(count=scheduling.instances, kind="KIND_CPU")
+    if runtime is Runtime.OPENVINO:
+        accelerators = config.optimization.execution_accelerators
+        accelerators.cpu_execution_accelerator.add(name=_OPENVINO, parameters={"precision": "BF16"})
     delay = scheduling.max_queue_delay_us
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_US if delay is None else delay
     if scheduling.max_queue_size or scheduling.queue_timeout_us:
@@ -110,6 +117,14 @@ def write_config(entry: Entry, scheduling: Scheduling, runtime: Runtime = Runtim
     for key, value in write_parameters(entry).items():
         config.parameters[key].string_value = value
     return config
+
+
+def runtime_of(config: ModelConfig) -> Runtime:
+    """What runs an entry whose config `write_config` wrote."""
+    if config.platform:
+        return Runtime.TENSORRT
+    accelerators = config.optimization.execution_accelerators.cpu_execution_accelerator
+    return Runtime.OPENVINO if any(each.name == _OPENVINO for each in accelerators) else Runtime.ONNXRUNTIME
 
 
 def read_config(config: ModelConfig) -> Entry | None:

@@ -56,8 +56,13 @@ class ConvStem(nn.Module):
             raise ValueError(f"ConvStem makes 4x4 patches; got patch_size={patch_size}, img_size={img_size}")
         self.patch_size = (self.patch, self.patch)
         self.set_input_size((img_size, img_size))
+        self.body = self.layers(in_chans, embed_dim)
+
+    @staticmethod
+    def layers(in_chans: int, embed_dim: int) -> nn.Sequential:
+        """From `[N, in_chans, H, W]` to `[N, embed_dim, H/4, W/4]`."""
         widths = (embed_dim * 3 // 16, embed_dim * 3 // 8, embed_dim * 3 // 4)
-        self.body = nn.Sequential(
+        return nn.Sequential(
             conv_norm_act(in_chans, widths[0]),
             conv_norm_act(widths[0], widths[1]),
             nn.MaxPool2d(2),

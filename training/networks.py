@@ -10,7 +10,7 @@ from torch import nn
 
 from training.architecture import CONFIG, ConvStem, Residual, conv_norm_act
 
-__all__ = ["ResNet9"]
+__all__ = ["DeepConvStem", "ResNet9"]
 
 
 class ResNet9(nn.Module):
@@ -24,21 +24,21 @@ class ResNet9(nn.Module):
         self,
         num_classes: int = 10,
         in_chans: int = 3,
-        width: int = 40,
+        width: int = 32,
         drop_path_rate: float = 0.0,
         global_pool: str = "max",
         **_: Any,
     ) -> None:
         super().__init__()
         self.num_classes, self.in_chans, self.global_pool = num_classes, in_chans, global_pool
-        self.num_features = self.head_hidden_size = 4 * width
+        self.num_features = self.head_hidden_size = 8 * width
         self.stem = conv_norm_act(in_chans, width)
         self.stages = nn.Sequential(
             nn.Sequential(conv_norm_act(width, 2 * width), nn.MaxPool2d(2), Residual(2 * width, drop_path_rate / 2)),
             nn.Sequential(conv_norm_act(2 * width, 4 * width), nn.MaxPool2d(2)),
-            nn.Sequential(conv_norm_act(4 * width, 4 * width), nn.MaxPool2d(2), Residual(4 * width, drop_path_rate)),
+            nn.Sequential(conv_norm_act(4 * width, 8 * width), nn.MaxPool2d(2), Residual(8 * width, drop_path_rate)),
         )
-        self.fc = nn.Linear(4 * width, num_classes) if num_classes else nn.Identity()
+        self.fc = nn.Linear(8 * width, num_classes) if num_classes else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> Mapping[str, Any]:  # noqa: ARG002 (timm's interface)
         """Which parameters belong to which depth, as timm asks it."""
@@ -71,6 +71,25 @@ class ResNet9(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+class DeepConvStem(ConvStem):
+    """A residual pair on each of the two pooled grids: more of what a CNN does before the first token is made."""
+
+    @staticmethod
+    def layers(in_chans: int, embed_dim: int) -> nn.Sequential:
+        """See `ConvStem.layers`. Multiples of 16 channels, which AMX multiplies without padding."""
+        widths = (embed_dim // 6, embed_dim // 3, embed_dim)
+        return nn.Sequential(
+            conv_norm_act(in_chans, widths[0]),
+            conv_norm_act(widths[0], widths[1]),
+            nn.MaxPool2d(2),
+            Residual(widths[1]),
+            conv_norm_act(widths[1], widths[2]),
+            nn.MaxPool2d(2),
+            Residual(widths[2]),
+            nn.Conv2d(widths[2], embed_dim, kernel_size=1),
+        )
+
+
 default_cfgs = generate_default_cfgs(
     {
         "resnet9_32.untrained": {**CONFIG, "first_conv": "stem.0", "classifier": "fc"},
@@ -88,19 +107,18 @@ def resnet9_32(pretrained: bool = False, **kwargs: Any) -> ResNet9:
 
 @register_model
 def vit_micro_convstem_patch4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """The student: 65 tokens of width 192, six blocks of three heads; a file of 9 MB in FP32.
+    """The student: a deeper stem, 65 tokens of width 192, four blocks of three heads; a file of 8.4 MB in FP32.
 
-    The nano ViT (four blocks of width 128) stops at 85 % with a training loss that still falls, so it lacks
-    capacity: half as deep again and half as wide again is three times the parameters, at three times its cost.
+    The nano ViT (width 128) stops at 85 % with a training loss that still falls, so it lacks capacity.
     """
     arguments = {
         "img_size": 32,
         "patch_size": 4,
         "embed_dim": 192,
-        "depth": 6,
+        "depth": 4,
         "num_heads": 3,
         "mlp_ratio": 2,
-        "embed_layer": ConvStem,
+        "embed_layer": DeepConvStem,
     }
     return build_model_with_cfg(
         VisionTransformer, "vit_micro_convstem_patch4_32", pretrained, **{**arguments, **kwargs}

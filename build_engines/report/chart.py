@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-_COLOURS = {Precision.FP32: "#4a5568", Precision.FP16: "#2b6cb0", Precision.INT8: "#c05621", Precision.FP8: "#2f855a"}
+_COLOURS = {
+    Precision.FP32: "#4a5568",
+    Precision.BF16: "#805ad5",
+    Precision.FP16: "#2b6cb0",
+    Precision.INT8: "#c05621",
+    Precision.FP8: "#2f855a",
+}
 _MARKERS = {Compiler.NONE: "o", Compiler.TENSORRT: "s", Compiler.RTX: "D"}
 _LINES = {Compiler.NONE: "-", Compiler.TENSORRT: "--", Compiler.RTX: ":"}
 _GREY = "#718096"

@@ -15,7 +15,7 @@ from build_engines.repository.layout import config_of, served
 from build_engines.repository.publication import changing, serve
 from build_engines.repository.running_triton import RunningTriton, passing_name
 from build_engines.repository.workspace import workspace
-from contract.config import CONFIG_FILE, Runtime, Scheduling, read_config, to_pbtxt, write_config
+from contract.config import CONFIG_FILE, Runtime, Scheduling, read_config, runtime_of, to_pbtxt, write_config
 from contract.parameters import PREFIX
 from contract.spec import Entry
 
@@ -63,11 +63,10 @@ def tunable(repository: Path, name: str) -> Tunable:
     config = config_of(own)
     entry = read_config(config)
     assert entry is not None  # noqa: S101 (`folder_of` has seen that it is ours)
-    runtime = Runtime.TENSORRT if config.platform else Runtime.ONNXRUNTIME
     scheduling = Scheduling(
         config.dynamic_batching.max_queue_delay_microseconds, sum(group.count for group in config.instance_group) or 1
     )
-    return Tunable(folder, version, entry, runtime, Tuned(scheduling, entry.max_batch_size))
+    return Tunable(folder, version, entry, runtime_of(config), Tuned(scheduling, entry.max_batch_size))
 
 
 @contextmanager

@@ -10,28 +10,13 @@ from pydantic import TypeAdapter
 from build_engines.engine import EngineSession, load_compiler
 from build_engines.judge import Course, Race, Timing, check_sizes, compare, race, time_alone
 from build_engines.results import Measured, Table
-from build_engines.steps.sessions import open_session
-from build_engines.values import Classes, Compiler, Graph, Pixels, Precision, Probabilities, answers, sha256
-from contract.config import ENGINE_FILE, graph_sizes
+from build_engines.steps.sessions import Files, open_session
+from build_engines.values import Classes, Compiler, Pixels, Precision, Probabilities, answers, sha256
+from contract.config import graph_sizes
 
 _FILE = "measured.json"
 _NO_HIGHER = "there is no higher precision to compare with"
 _NO_GPU = "no GPU here runs the engine, so it was not run; the accuracy is its graph's, in ONNX Runtime"
-
-
-@dataclass(frozen=True)
-class Files:
-    """What a variant consists of on disk."""
-
-    graph: Graph
-    """What is served, or what the engine was made of."""
-    engine: Path | None
-    """The folder of its engine, where it has one."""
-
-    @property
-    def served(self) -> tuple[Path, ...]:
-        """The files of a version of its entry."""
-        return (self.engine / ENGINE_FILE,) if self.engine else self.graph.files
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,7 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
 
     `parity` and `sensitivity` are what earlier steps found of its graph.
     """
-    session = open_session(files.graph, files.engine, task.compiler)
+    session = open_session(files, task.compiler)
     runs = files.engine is None or isinstance(session, EngineSession)
     if isinstance(session, EngineSession):
         _as_served(session, task)
@@ -69,7 +54,7 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
     contest: Race | None = None
     timings: tuple[Timing, ...] = ()
     if runs and task.against and task.baseline:
-        rival = open_session(task.baseline.graph, task.baseline.engine, task.compiler)
+        rival = open_session(task.baseline, task.compiler)
         if isinstance(rival, EngineSession):
             rival.capture(graph_sizes(task.largest))
         contest = race(session, rival, course, against=task.against, runtime=session.runtime)

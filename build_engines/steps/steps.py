@@ -8,7 +8,7 @@ from build_engines.cache import Cache
 from build_engines.engine import Profile, compile_engine, engines_run_here, load_compiler, load_stamp
 from build_engines.graph import Exported, Recipe, convert, has_attention, load_exported, pack_weights, store_weights
 from build_engines.judge import GATE
-from build_engines.machine import this_machine
+from build_engines.machine import installed_version, this_machine
 from build_engines.model import TimmModel, load_timm_model, timm_model_key
 from build_engines.pictures import Choice, PictureSet, Targets, check_calibration, choose_pictures, made_pictures
 from build_engines.plan import Plan
@@ -17,8 +17,8 @@ from build_engines.steps.blocks import load_sensitivity, mix
 from build_engines.steps.code_version import source_of
 from build_engines.steps.companion import LARGEST, explain
 from build_engines.steps.export import export, load_reference, refer
-from build_engines.steps.measure import Files, Task, load_measured, measure
-from build_engines.steps.sessions import open_session
+from build_engines.steps.measure import Task, load_measured, measure
+from build_engines.steps.sessions import Files, open_session
 from build_engines.steps.step import Progress, Runner, Step
 from build_engines.values import Compiler, Graph, Pixels, Precision, Probabilities, answers, describe
 from contract.config import MODEL_FILE
@@ -27,9 +27,9 @@ from contract.config import MODEL_FILE
 class Variant:
     """The model at one precision: its graph, its engine where there is one, and what is measured of it."""
 
-    def __init__(self, graph: Step, engine: Step | None, measuring: Step) -> None:
+    def __init__(self, graph: Step, engine: Step | None, measuring: Step, *, bf16: bool = False) -> None:
         self.measuring = measuring
-        self._graph, self._engine = graph, engine
+        self._graph, self._engine, self._bf16 = graph, engine, bf16
 
     @property
     def measured(self) -> Measured:
@@ -43,7 +43,7 @@ class Variant:
     @property
     def files(self) -> Files:
         """What it consists of."""
-        return Files(_graph(self._graph), self._engine.folder if self._engine else None)
+        return Files(_graph(self._graph), self._engine.folder if self._engine else None, self._bf16)
 
     @property
     def stamp(self) -> Mapping[str, str]:
@@ -129,7 +129,7 @@ class Steps:
 
     def graph(self, precision: Precision, *, attention: bool = False) -> Step:
         """The graph of one precision."""
-        if precision is Precision.FP32:
+        if not precision.calibrated:
             return self.model
         compiled = self.plan.compiler is not Compiler.NONE
         recipe = Recipe(precision, compiled, self.plan.calibration_method, attention)
@@ -220,9 +220,10 @@ class Steps:
         higher = self.graph(baseline) if baseline else None
         rival = self.engine(higher, baseline.value) if baseline and higher and compiled else None
         machine = this_machine()
+        bf16 = precision is Precision.BF16
 
         def make(folder: Path) -> None:
-            files = Files(_graph(graph), engine.folder if engine else None)
+            files = Files(_graph(graph), engine.folder if engine else None, bf16)
             other = Files(_graph(higher), rival.folder if rival else None) if higher else None
             parity = self.exported.facts.parity.provenance if precision is Precision.FP32 else {}
             measure(files, self._task(baseline, other), parity, load_sensitivity(chosen.folder), folder)
@@ -236,16 +237,16 @@ class Steps:
                 "race": self.plan.race_batches,
                 "baseline": higher.digest if higher else "",
                 "machine": f"{machine.cpu} {machine.cpus} {machine.gpu}",
+                **({"openvino": installed_version("openvino") or ""} if bf16 else {}),
             },
             code=(measure, PictureSet, made_pictures),
             needs=[graph, *([self.reference] if self.pictures.evaluation else []), *([engine] if engine else [])],
         )
-        return Variant(graph, engine, measuring)
+        return Variant(graph, engine, measuring, bf16=bf16)
 
     def answers_of(self, variant: Variant, images: Pixels) -> Probabilities:
         """What a variant answers here: float32 `[n, classes]` to uint8 `[n, height, width, 3]`."""
-        files = variant.files
-        return answers(open_session(files.graph, files.engine, self.plan.compiler), images, self.plan.max_batch_size)
+        return answers(open_session(variant.files, self.plan.compiler), images, self.plan.max_batch_size)
 
     @cached_property
     def targets(self) -> Targets:

@@ -10,6 +10,8 @@ class Precision(str, Enum):
     """The number format that the heavy layers of a variant compute in."""
 
     FP32 = "fp32"
+    BF16 = "bf16"
+    """On a CPU that multiplies in it, by OpenVINO; the graph is that of FP32."""
     FP16 = "fp16"
     INT8 = "int8"
     FP8 = "fp8"
@@ -19,10 +21,16 @@ class Precision(str, Enum):
         """The precisions above this one, the next higher first."""
         return {
             Precision.FP32: (),
+            Precision.BF16: (Precision.FP32,),
             Precision.FP16: (Precision.FP32,),
             Precision.INT8: (Precision.FP16, Precision.FP32),
             Precision.FP8: (Precision.FP16, Precision.FP32),
         }[self]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its graph follows from what the model computes of pictures."""
+        return self in (Precision.FP16, Precision.INT8, Precision.FP8)
 
 
 class Compiler(str, Enum):

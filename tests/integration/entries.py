@@ -6,22 +6,29 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from contract.config import CONFIG_FILE, LABELS_FILE, MODEL_FILE, Scheduling, to_pbtxt, write_config
+from contract.config import CONFIG_FILE, LABELS_FILE, MODEL_FILE, Runtime, Scheduling, to_pbtxt, write_config
 from contract.spec import CropMode, Entry, Preprocessing
 
 DATA = Path(__file__).with_name("data")
 COLOURS = ("red", "green", "blue")
 
 
-def publish_colours(repository: Path, name: str = "colours", scheduling: Scheduling | None = None) -> None:
+def publish_colours(
+    repository: Path,
+    name: str = "colours",
+    scheduling: Scheduling | None = None,
+    runtime: Runtime = Runtime.ONNXRUNTIME,
+) -> None:
     """An entry of ours: 8x8 pictures in, the colour they have most of out."""
-    publish(repository, name, to_pbtxt(colours_config(name, scheduling)), DATA / "colours.onnx", COLOURS)
+    publish(repository, name, to_pbtxt(colours_config(name, scheduling, runtime)), DATA / "colours.onnx", COLOURS)
 
 
-def colours_config(name: str, scheduling: Scheduling | None = None) -> ModelConfig:
+def colours_config(
+    name: str, scheduling: Scheduling | None = None, runtime: Runtime = Runtime.ONNXRUNTIME
+) -> ModelConfig:
     """The configuration of such an entry."""
     preprocessing = Preprocessing(height=8, width=8, crop_pct=1.0, crop_mode=CropMode.SQUASH)
-    return write_config(Entry(name, preprocessing, COLOURS, max_batch_size=8), scheduling or Scheduling())
+    return write_config(Entry(name, preprocessing, COLOURS, max_batch_size=8), scheduling or Scheduling(), runtime)
 
 
 def publish_arithmetic(repository: Path, name: str = "arithmetic", instances: int = 1, max_batch_size: int = 8) -> None:

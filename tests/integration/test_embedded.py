@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 import tritonclient.grpc as tritonclient
 
-from contract.config import Scheduling
+from contract.config import Runtime, Scheduling
 from embedded import leftovers
 from embedded.errors import Unable
 from embedded.supervisor import Options, Stack
@@ -73,15 +73,17 @@ def plain(colour: int) -> npt.NDArray[np.uint8]:
     return picture
 
 
-def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_answer(triton: Running) -> None:
-    publish_colours(triton.repository, "batched", Scheduling(max_queue_delay_us=200_000))
-    until_served(triton, "batched")
+@pytest.mark.parametrize("runtime", [Runtime.ONNXRUNTIME, Runtime.OPENVINO])
+def test_concurrent_requests_run_as_one_batch_and_each_gets_its_own_answer(triton: Running, runtime: Runtime) -> None:
+    batched = f"batched_{runtime.value}"
+    publish_colours(triton.repository, batched, Scheduling(max_queue_delay_us=200_000), runtime)
+    until_served(triton, batched)
     counts = ("nv_inference_count", "nv_inference_exec_count")
-    before = [metric(triton.stack, name, "batched") for name in counts]
+    before = [metric(triton.stack, name, batched) for name in counts]
     with client_of(triton) as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda place: ask(client, "batched", [], image=plain(place % 3)), range(8)))
+        answers = list(pool.map(lambda place: ask(client, batched, [], image=plain(place % 3)), range(8)))
     inferences, executions = (
-        metric(triton.stack, name, "batched") - start for name, start in zip(counts, before, strict=True)
+        metric(triton.stack, name, batched) - start for name, start in zip(counts, before, strict=True)
     )
     assert [int(answer["probabilities"].argmax()) for answer in answers] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert inferences == 8

@@ -5,16 +5,20 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter
 
 from build_engines import build as orchestrator
 from build_engines.build import build, foresee
 from build_engines.errors import ClassesMismatchError, NotOursError
+from build_engines.graph import openvino_session
+from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
 from build_engines.report import Report
 from build_engines.results import Outcome
 from build_engines.values import Precision
-from contract.config import from_pbtxt, read_config
+from contract.config import Runtime, from_pbtxt, read_config, runtime_of
+from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import Silent
 
 
@@ -73,6 +77,44 @@ def test_other_inputs_are_built_anew(small: Plan, tmp_path: Path, change: dict[s
     (variant,) = build(dataclasses.replace(small, **change), progress).variants  # type: ignore[arg-type]
     assert variant.version == 2
     assert progress.steps == ["export", "fp32 verify", "fp32 publish"]
+
+
+@pytest.fixture
+def half(small: Plan, tmp_path: Path) -> Plan:
+    """FP32 and BF16, judged by a few pictures, and published whatever is found."""
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(made_pictures(8, Preprocessing(height=8, width=8))):
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{number}.png")
+    both = (Precision.FP32, Precision.BF16)
+    return dataclasses.replace(small, precisions=both, evaluation=tmp_path / "pictures", force=True)
+
+
+def test_bf16_is_the_fp32_graph_with_another_runtime(half: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_session, "multiplies_bf16", lambda: True)
+    progress = Silent()
+    fp32, bf16 = build(half, progress).variants
+    assert progress.steps == ["export", "reference", "fp32 verify", "bf16 verify", "fp32 publish", "bf16 publish"]
+    assert fp32.measured is not None
+    assert bf16.measured is not None
+    assert fp32.measured.files == bf16.measured.files
+    assert bf16.measured.runtime.startswith("OpenVINO ")
+    assert bf16.measured.race is not None
+    assert bf16.measured.race.against is Precision.FP32
+    config = from_pbtxt((half.repository / "linear_8_bf16" / "config.pbtxt").read_text())
+    assert runtime_of(config) is Runtime.OPENVINO
+    entry = read_config(config)
+    assert entry is not None
+    assert entry.build["precision"] == "bf16"
+    assert not [key for key in entry.build if key.startswith("calibration")]
+    assert build(half, Silent()).variants[1].outcome is Outcome.UNCHANGED
+
+
+def test_where_bf16_cannot_be_made_fp32_is_published(half: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_session, "multiplies_bf16", lambda: False)
+    fp32, bf16 = build(half, Silent()).variants
+    assert (fp32.outcome, bf16.outcome) == (Outcome.PUBLISHED, Outcome.FAILED)
+    assert "leave bf16 out" in bf16.failure
+    assert not (half.repository / "linear_8_bf16").exists()
 
 
 def test_a_refused_build_leaves_nothing(small: Plan, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from build_engines import doctor
 from build_engines.doctor import Finding, container, examine, lines, precision_on_gpu
 from build_engines.machine import Gpu
 from build_engines.values import Precision
@@ -63,6 +64,24 @@ def test_int8_on_the_cpu_is_told_by_its_instructions(tmp_path: Path, flags: str,
     other = found(examine(proc=tmp_path))
     assert other["INT8 on the CPU"] == Finding("INT8 on the CPU", words, ok)
     assert other["memory"].value == "4.0 GiB available of 8.0 GiB"
+
+
+@pytest.mark.parametrize(
+    ("flags", "library", "words"),
+    [
+        ("fpu avx512_bf16", "2026.4.1", "OpenVINO 2026.4.1 (--precision fp32,bf16)"),
+        ("fpu amx_bf16", None, "this CPU multiplies in it, but OpenVINO is missing: pip install"),
+        ("fpu avx2", "2026.4.1", "this CPU does not multiply in it"),
+    ],
+)
+def test_bf16_on_the_cpu_needs_both(
+    tmp_path: Path, flags: str, library: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr(doctor, "installed_version", lambda name: library if name == "openvino" else "1.0")
+    this = found(examine(proc=tmp_path))["BF16 on the CPU"]
+    assert this.ok is words.startswith("OpenVINO")
+    assert this.value.startswith(words)
 
 
 def test_what_is_not_a_cpus_flag_counts_for_nothing(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ def test_an_entrys_name_is_timms_with_its_tag_and_the_precision() -> None:
         ({"precisions": (Precision.FP32, Precision.FP32)}, "at most once"),
         ({"precisions": (Precision.FP16, Precision.INT8)}, "fp16 and int8 must see real pictures"),
         ({"precisions": (Precision.FP8,), "calibration": HERE}, "fp8 needs a GPU"),
+        ({"precisions": (Precision.BF16,)}, "bf16 must be judged by pictures"),
+        (
+            {"precisions": (Precision.BF16,), "evaluation": HERE, "compiler": Compiler.TENSORRT},
+            "bf16 is for CPUs",
+        ),
         ({"calibration_method": "percentile"}, "one of entropy, max"),
         ({"keep_fp16": "all"}, "one of none, auto"),
         ({"notes": {"Top 1": "87"}}, "key of a --note"),

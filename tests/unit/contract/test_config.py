@@ -13,6 +13,7 @@ from contract.config import (
     from_pbtxt,
     graph_sizes,
     read_config,
+    runtime_of,
     to_pbtxt,
     write_config,
 )
@@ -91,6 +92,19 @@ def test_an_engine_runs_on_a_gpu_with_a_graph_for_each_size_it_is_warmed_up_for(
     assert graphs == [(warmup.batch_size, [224, 224, 3]) for warmup in config.model_warmup]
     assert [batch for batch, _ in graphs] == [1, 2, 4, 8, 16, 32]
     assert len(write_config(BORDER, Scheduling(), Runtime.TENSORRT).optimization.cuda.graph_spec) == 1
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_a_config_says_what_runs_it(runtime: Runtime) -> None:
+    assert runtime_of(from_pbtxt(to_pbtxt(write_config(PLAIN, Scheduling(), runtime)))) is runtime
+
+
+def test_bf16_is_onnx_runtimes_backend_with_an_accelerator() -> None:
+    config = write_config(PLAIN, Scheduling(), Runtime.OPENVINO)
+    (accelerator,) = config.optimization.execution_accelerators.cpu_execution_accelerator
+    assert (accelerator.name, dict(accelerator.parameters)) == ("openvino", {"precision": "BF16"})
+    config.ClearField("optimization")
+    assert config == write_config(PLAIN, Scheduling(), Runtime.ONNXRUNTIME)
 
 
 def test_an_onnx_entry_knows_no_gpu() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from embedded import openvino_session
 from embedded.tritonserver import OUR_BACKENDS
 
 DATA = Path(__file__).parents[2] / "integration" / "data"
@@ -264,6 +265,78 @@ def test_instances_share_the_cpus(backend: ModuleType, tmp_path: Path, monkeypat
 def test_text_reaches_the_graph_as_text(backend: ModuleType) -> None:
     decoded = backend.text_decoded(np.array([[b"vitrine", "Glas-Schränke".encode()]], np.object_))
     assert decoded.tolist() == [["vitrine", "Glas-Schränke"]]
+
+
+ACCELERATED = {"name": "openvino", "parameters": {"precision": "BF16"}}
+
+
+def accelerated(*accelerators: dict[str, Any]) -> dict[str, Any]:
+    execution = {"cpu_execution_accelerator": list(accelerators)}
+    return arithmetic() | {"optimization": {"execution_accelerators": execution}}
+
+
+def asked(value: float, rows: int) -> Request:
+    return Request({"a": np.full((rows, 5), value, np.float32), "b": np.full((rows, 5), 1, np.float32)})
+
+
+def test_openvino_answers_each_request_with_its_own_rows(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, accelerated(ACCELERATED), tmp_path)
+    assert type(model._session).__name__ == "OpenVinoSession"
+    # Whole numbers of up to 8 bits are exact in BF16, on a CPU that has it and on others.
+    responses = model.execute([asked(2, 1), asked(40, 3), asked(100, 2)])
+    for value, rows, response in zip((2, 40, 100), (1, 3, 2), responses, strict=True):
+        arrays = response.arrays()
+        assert arrays["sum"].dtype == np.float32
+        assert np.array_equal(arrays["sum"], np.full((rows, 5), value + 1))
+        assert np.array_equal(arrays["difference"], np.full((rows, 5), value - 1))
+    model.finalize()
+
+
+@pytest.mark.parametrize(("able", "precision"), [(True, "bf16"), (False, "f32")])
+def test_openvino_multiplies_in_bf16_where_the_cpu_does(
+    backend: ModuleType, able: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[dict[str, Any]] = []
+
+    class Core:
+        def compile_model(self, *given: Any) -> None:
+            compiled.append(given[-1])
+
+    monkeypatch.setattr("openvino.Core", Core)
+    monkeypatch.setattr(openvino_session, "multiplies_bf16", lambda: able)
+    backend.open_session(DATA / "arithmetic.onnx", 2, bf16=True)
+    assert [each["INFERENCE_PRECISION_HINT"] for each in compiled] == [precision]
+
+
+def test_a_graph_that_is_not_what_the_config_says_is_refused_by_openvino_too(
+    backend: ModuleType, tmp_path: Path
+) -> None:
+    config = accelerated(ACCELERATED) | {"output": [tensor("sum", [-1]), tensor("other", [-1])]}
+    with pytest.raises(TritonError, match=r"config.pbtxt has output sum TYPE_FP32 \[-1, -1\], other"):
+        load(backend, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "words"),
+    [
+        ({"name": "tensorrt"}, "the accelerator tensorrt with precision None"),
+        ({"name": "openvino"}, "openvino with precision None"),
+        ({"name": "openvino", "parameters": {"precision": "FP16"}}, "openvino with precision FP16"),
+    ],
+)
+def test_another_accelerator_is_refused_by_name(
+    backend: ModuleType, accelerator: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TritonError, match=f"{words}; known is openvino with precision BF16"):
+        load(backend, accelerated(accelerator), tmp_path)
+
+
+def test_without_openvino_the_fix_is_named(
+    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "embedded.openvino_session", None)
+    with pytest.raises(TritonError, match=r"pip install 'vitrine\[openvino\]', or serve the FP32 entry"):
+        load(backend, accelerated(ACCELERATED), tmp_path)
 
 
 def test_products_of_eight_bits_do_not_saturate_on_any_cpu(backend: ModuleType) -> None:
