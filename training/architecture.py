@@ -90,19 +90,6 @@ class ConvStem(nn.Module):
         return grid.flatten(2).transpose(1, 2)
 
 
-class MirrorAveraged(VisionTransformer):
-    """Answers the mean of the logits for a picture and for its mirror image, in one batch of twice the size.
-
-    The weights and their names are those of `VisionTransformer`: train without, serve with. Both views are equally
-    likely in the training data, so the mean errs less than either, for twice the compute.
-    """
-
-    def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
-        """`[N, 3, H, W]` to logits `[N, classes]`."""
-        logits: torch.Tensor = super().forward(torch.cat([x, x.flip(3)]), attn_mask, is_causal)
-        return logits.reshape(2, x.shape[0], -1).mean(0)
-
-
 CONFIG = {
     "num_classes": 10,
     "input_size": (3, 32, 32),
@@ -114,14 +101,9 @@ CONFIG = {
     "classifier": "head",
 }
 
-default_cfgs = generate_default_cfgs(
-    {
-        "vit_nano_convstem_patch4_32.untrained": CONFIG,
-        "vit_nano_convstem_mirror_patch4_32.untrained": CONFIG,
-    }
-)
+default_cfgs = generate_default_cfgs({"vit_nano_convstem_patch4_32.untrained": CONFIG})
 
-_ARGUMENTS = {
+ARGUMENTS = {
     "img_size": 32,
     "patch_size": 4,
     "embed_dim": 128,
@@ -135,14 +117,4 @@ _ARGUMENTS = {
 @register_model
 def vit_nano_convstem_patch4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """0.8 M parameters: a convolutional stem, 64 tokens and a class token of width 128, four blocks of four heads."""
-    return build_model_with_cfg(
-        VisionTransformer, "vit_nano_convstem_patch4_32", pretrained, **{**_ARGUMENTS, **kwargs}
-    )
-
-
-@register_model
-def vit_nano_convstem_mirror_patch4_32(pretrained: bool = False, **kwargs: Any) -> MirrorAveraged:
-    """The same weights, averaged over a picture and its mirror image."""
-    return build_model_with_cfg(
-        MirrorAveraged, "vit_nano_convstem_mirror_patch4_32", pretrained, **{**_ARGUMENTS, **kwargs}
-    )
+    return build_model_with_cfg(VisionTransformer, "vit_nano_convstem_patch4_32", pretrained, **{**ARGUMENTS, **kwargs})

@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from build_engines.graph import Recipe, convert, open_graph
+from build_engines.graph import Recipe, convert, open_graph, pack_weights
 from build_engines.graph.layers import heads, layers
 from build_engines.values import Graph, Pixels, Precision, Probabilities
 from contract.config import INPUT, MODEL_FILE
+from contract.cpus import available_cpus
+from contract.openvino import multiplies_bf16, openvino_properties
 
 Run = Callable[[Pixels], Probabilities]
 """Uint8 `[n, height, width, 3]` to float32 `[n, classes]`."""
@@ -35,8 +37,14 @@ def fp32(graph: Graph, _: Pixels, __: Path) -> Made:
 
 
 def builder(graph: Graph, calibration: Pixels, folder: Path) -> Made:
-    """What `build-engines --precisions int8` makes: ModelOpt, matrix products, convolutions where there are none."""
-    return _opened(convert(graph, Recipe(Precision.INT8, for_engine=False), calibration, folder).path)
+    """What `build-engines --precision int8` makes: ModelOpt, matrix products, convolutions where there are none."""
+    return _opened(_built(graph, calibration, folder).path)
+
+
+def _built(graph: Graph, calibration: Pixels, folder: Path) -> Graph:
+    (folder / "packed").mkdir()
+    wide = convert(graph, Recipe(Precision.INT8, for_engine=False), calibration, folder)
+    return pack_weights(wide, folder=folder / "packed")
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # (untyped)
@@ -55,7 +63,7 @@ def static(activations: QuantType, *, everything: bool) -> Callable[[Graph, Pixe
     """ONNX Runtime's own quantiser with ranges from pictures, one scale for each output channel."""
 
     def make(graph: Graph, calibration: Pixels, folder: Path) -> Made:
-        proto = onnx.load(str(graph.path))
+        proto = _plain(graph)
         constants = {tensor.name for tensor in proto.graph.initializer}
         weighted = [
             node.name
@@ -65,7 +73,7 @@ def static(activations: QuantType, *, everything: bool) -> Callable[[Graph, Pixe
         chosen = [name for name in weighted if name not in heads(proto)] if everything else list(layers(proto))
         path = folder / MODEL_FILE
         quantize_static(
-            str(graph.path),
+            proto,
             str(path),
             _Reader(calibration),
             per_channel=True,
@@ -82,9 +90,9 @@ def static(activations: QuantType, *, everything: bool) -> Callable[[Graph, Pixe
 def dynamic(graph: Graph, _: Pixels, folder: Path) -> Made:
     """ONNX Runtime's own quantiser, matrix products with ranges found anew in each run."""
     path = folder / MODEL_FILE
-    proto = onnx.load(str(graph.path))
+    proto = _plain(graph)
     quantize_dynamic(
-        str(graph.path),
+        proto,
         str(path),
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,
@@ -94,15 +102,22 @@ def dynamic(graph: Graph, _: Pixels, folder: Path) -> Made:
     return _opened(path)
 
 
-def openvino(precision: str, *, int8: bool = False) -> Callable[[Graph, Pixels, Path], Made]:
-    """OpenVINO, told what to multiply in; the builder's INT8 graph, or that in FP32."""
+def _plain(graph: Graph) -> onnx.ModelProto:
+    """Without notes on shapes, with which ONNX Runtime's quantiser does not agree where it transposes weights."""
+    proto = onnx.load(str(graph.path))
+    del proto.graph.value_info[:]
+    return proto
+
+
+def openvino(*, bf16: bool = False, int8: bool = False) -> Callable[[Graph, Pixels, Path], Made]:
+    """OpenVINO with the builder's INT8 graph, or that in FP32, multiplied in BF16 or not."""
 
     def make(graph: Graph, calibration: Pixels, folder: Path) -> Made:
         import openvino as library
 
         if int8:
-            graph = convert(graph, Recipe(Precision.INT8, for_engine=False), calibration, folder)
-        chosen = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+            graph = _built(graph, calibration, folder)
+        chosen = openvino_properties(available_cpus(), bf16=bf16)
         compiled: Any = library.Core().compile_model(str(graph.path), "CPU", chosen)
         return Made(lambda images: np.asarray(compiled(images)[0]), _megabytes(graph.path))
 
@@ -119,7 +134,11 @@ class Way(NamedTuple):
 
 
 def _no_openvino() -> str:
-    return "" if find_spec("openvino") else "OpenVINO is not installed (pip install openvino)"
+    return "" if find_spec("openvino") else "OpenVINO is not installed (pip install 'vitrine[openvino]')"
+
+
+def _no_bf16() -> str:
+    return "" if multiplies_bf16() else "this CPU does not multiply in BF16"
 
 
 WAYS: Mapping[str, Way] = {
@@ -129,9 +148,9 @@ WAYS: Mapping[str, Way] = {
     "INT8, static U8S8, convolutions too": Way(static(QuantType.QUInt8, everything=True)),
     "INT8, static S8S8, convolutions too": Way(static(QuantType.QInt8, everything=True)),
     "INT8, dynamic": Way(dynamic),
-    "OpenVINO FP32": Way(openvino("f32"), _no_openvino),
-    "OpenVINO BF16": Way(openvino("bf16"), _no_openvino),
-    "OpenVINO, the builder's INT8": Way(openvino("f32", int8=True), _no_openvino),
+    "OpenVINO FP32": Way(openvino(), _no_openvino),
+    "OpenVINO BF16": Way(openvino(bf16=True), lambda: _no_openvino() or _no_bf16()),
+    "OpenVINO, the builder's INT8": Way(openvino(int8=True), _no_openvino),
 }
 """In the order of the tables; ONNX Runtime where nothing else is said. U8S8: unsigned activations, signed weights."""
 

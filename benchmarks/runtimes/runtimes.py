@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 (each process imports the libraries of its own runtime, so that its memory is that runtime's)
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
 from build_engines.values import Classifier, Compiler, Pixels, Precision, Probabilities
 from contract.config import graph_sizes
+from contract.cpus import available_cpus
+from contract.openvino import multiplies_bf16, openvino_properties
 
 Run = Callable[[Pixels], Probabilities]
 """Uint8 `[n, height, width, 3]` in the host's memory to float32 `[n, classes]` there."""
@@ -66,11 +69,10 @@ def _onnxruntime(model: TimmModel, folder: Path) -> Run:
     return open_graph(export_graph(model.classifier, folder).path).run
 
 
-def _openvino(model: TimmModel, folder: Path) -> Run:
+def _openvino(model: TimmModel, folder: Path, *, bf16: bool = False) -> Run:
     import openvino
 
-    # As it comes OpenVINO multiplies in BF16 where the CPU has it; this is the FP32 row.
-    chosen = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    chosen = openvino_properties(available_cpus(), bf16=bf16)
     compiled = openvino.Core().compile_model(str(export_graph(model.classifier, folder).path), "CPU", chosen)
 
     def run(images: Pixels) -> Probabilities:
@@ -92,13 +94,18 @@ def _tensorrt(model: TimmModel, folder: Path) -> Run:
     return session.run
 
 
+def _no_openvino() -> str:
+    return "" if find_spec("openvino") else "it is not installed (pip install 'vitrine[openvino]')"
+
+
+def _no_bfloat16_here() -> str:
+    return "" if multiplies_bf16() else "this CPU does not multiply in BF16"
+
+
 def _no_bfloat16() -> str:
     import torch
 
-    if torch.cuda.is_available():
-        return ""
-    can = torch.cpu.get_capabilities()
-    return "" if can.get("avx512_bf16") or can.get("amx_bf16") else "this CPU does not multiply in BF16"
+    return "" if torch.cuda.is_available() else _no_bfloat16_here()
 
 
 def _no_gpu() -> str:
@@ -122,9 +129,8 @@ RUNTIMES: Mapping[str, Runtime] = {
     "torch SDPA FP16": Runtime(lambda model, _: _torch(model.classifier, "float16"), _no_gpu),
     "torch.compile": Runtime(lambda model, _: _torch(model.classifier, compiled=True)),
     "ONNX Runtime": Runtime(_onnxruntime),
-    "OpenVINO": Runtime(
-        _openvino, lambda: "" if find_spec("openvino") else "it is not installed (pip install openvino)"
-    ),
+    "OpenVINO": Runtime(_openvino, _no_openvino),
+    "OpenVINO BF16": Runtime(partial(_openvino, bf16=True), lambda: _no_openvino() or _no_bfloat16_here()),
     "TensorRT FP16": Runtime(_tensorrt, _no_tensorrt),
 }
 """In the order of the tables. SDPA is torch's fused kernel; on a GPU it is FlashAttention where the type allows it."""

@@ -1,5 +1,6 @@
 """benchmarks/runtimes and benchmarks/families, which need the builder's environment: counts by hand, and one model."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def test_every_runtime_that_is_here_answers_as_torch_does(name: str, source: Tim
         assert reason.split()[0] in ("this", "there", "it", "--compiler")
         pytest.skip(reason)
     images = made_pictures(3, source.classifier.preprocessing)
-    answers = runtime.prepare(source, tmp_path)(images)
-    assert np.abs(answers - torch_answers(source.classifier, images)).max() < 1e-5
+    answers = runtime.prepare(copy.deepcopy(source), tmp_path)(images)  # Some change the model's type.
+    # Of a probability: 16 bits round, and roundings add up through the layers.
+    assert np.abs(answers - torch_answers(source.classifier, images)).max() < (0.02 if "16" in name else 1e-5)
 
 
 def test_runs_are_timed_at_least_thrice_and_not_without_end() -> None:

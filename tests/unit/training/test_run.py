@@ -106,6 +106,17 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(("dtype", "fused"), [(torch.bfloat16, False), (None, True)])
+def test_attention_is_written_out_where_a_cpu_trains_in_bfloat16(
+    setup: MakeSetup, tmp_path: Path, dtype: torch.dtype | None, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.run._low_precision", lambda _: dtype)
+    run = Run(setup(epochs=6, mix_probability=0.0), tmp_path, silent)
+    assert {each.fused_attn for each in run.model.modules() if hasattr(each, "fused_attn")} == {fused}
+    run.train()
+    assert run.history[-1]["test_top1"] == 100.0
+
+
 def test_a_killed_process_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.cli", "fit", str(data), "--model", "vit_nano_convstem_patch4_32"]
     command += ["--epochs", "8", "--batch-size", "8", "--out"]
