@@ -210,18 +210,17 @@ def _decoded(
     images = np.empty((count, preprocessing.height, preprocessing.width, 3), np.uint8)
     kept: list[int] = []
     sizes, turned, digests = [], [], []
-    each = pictures.each(lambda content, name: _see(content, name, preprocessing))
-    for place, seen in enumerate(
-        tqdm(each, total=count, desc=f"reading {word}", leave=False, mininterval=1, disable=None)
-    ):
-        if isinstance(seen, PicturesUnreadableError):
-            unreadable.append((pictures.names[place], type(seen.__cause__ or seen).__name__))
-            continue
-        images[len(kept)] = seen.pixels
-        kept.append(place)
-        sizes.append(seen.size)
-        turned.append(seen.turned)
-        digests.append(hashlib.sha256(seen.pixels.tobytes()).digest())
+    with pictures.each(lambda content, name: _see(content, name, preprocessing)) as each:
+        bar = tqdm(each, total=count, desc=f"reading {word}", leave=False, mininterval=1, disable=None)
+        for place, seen in enumerate(bar):
+            if isinstance(seen, PicturesUnreadableError):
+                unreadable.append((pictures.names[place], type(seen.__cause__ or seen).__name__))
+                continue
+            images[len(kept)] = seen.pixels
+            kept.append(place)
+            sizes.append(seen.size)
+            turned.append(seen.turned)
+            digests.append(hashlib.sha256(seen.pixels.tobytes()).digest())
     classes: Sequence[str | None] = pictures.classes
     return Split(
         images[: len(kept)],

@@ -6,12 +6,13 @@ import random
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -126,8 +127,13 @@ class PictureSet:
         labels = self.labels and tuple(self.labels[place] for place in places)
         return PictureSet(self.origin, tuple(self.names[place] for place in places), self.source, labels)
 
-    def each(self, see: Callable[[bytes, str], T]) -> Iterator[T | PicturesUnreadableError]:
-        """What `see` makes of the bytes and name of each picture, in order; or why it could not, where it could not."""
+    @contextmanager
+    def each(self, see: Callable[[bytes, str], T]) -> Iterator[Iterator[T | PicturesUnreadableError]]:
+        """What `see` makes of the bytes and name of each picture, in order; or why it could not, where it could not.
+
+        A context and no generator, whose threads would end wherever the collector of garbage finds it: where that is
+        while another thread starts, both wait for each other for ever.
+        """
 
         def seen(name: str) -> T | PicturesUnreadableError:
             try:
@@ -138,7 +144,11 @@ class PictureSet:
         with self.source.reading() as read, warnings.catch_warnings(), ThreadPoolExecutor(available_cpus()) as pool:
             # Of odd metadata and large pictures, which are no reason to stop. The filter holds for all threads.
             warnings.simplefilter("ignore")
-            yield from pool.map(seen, self.names)
+            found = cast("Generator[T | PicturesUnreadableError, None, None]", pool.map(seen, self.names))
+            try:
+                yield found
+            finally:
+                found.close()  # Takes back what no thread has begun.
 
     def pixels(self, preprocessing: Preprocessing) -> Pixels:
         """The pictures as they are served: uint8 `[pictures, height, width, 3]`.
@@ -147,11 +157,11 @@ class PictureSet:
             PicturesUnreadableError: a picture is broken; the message names it.
         """
         rows: Pixels = np.empty((len(self), preprocessing.height, preprocessing.width, 3), np.uint8)
-        decoded = self.each(lambda content, name: decode(content, name, preprocessing))
-        for row, picture in zip(rows, decoded, strict=True):
-            if isinstance(picture, PicturesUnreadableError):
-                raise picture
-            row[:] = picture
+        with self.each(lambda content, name: decode(content, name, preprocessing)) as decoded:
+            for row, picture in zip(rows, decoded, strict=True):
+                if isinstance(picture, PicturesUnreadableError):
+                    raise picture
+                row[:] = picture
         return rows
 
     def targets(self, labels: Sequence[str]) -> Targets:

@@ -200,13 +200,13 @@ def read(pictures: PictureSet, edge: int, say: Say) -> Images:
     preprocessing = Preprocessing(side, side, 1.0, CropMode.CENTER, Interpolation.BICUBIC)
     found: list[Images] = []
     lost: list[str] = []
-    each = pictures.each(lambda content, name: decode(content, name, preprocessing))
-    bar = tqdm(each, total=len(pictures), desc="reading", leave=False, disable=None)
-    for name, pixels in zip(pictures.names, bar, strict=True):
-        if isinstance(pixels, PicturesUnreadableError):
-            lost.append(name)
-        else:
-            found.append(pixels)
+    with pictures.each(lambda content, name: decode(content, name, preprocessing)) as each:
+        bar = tqdm(each, total=len(pictures), desc="reading", leave=False, disable=None)
+        for name, pixels in zip(pictures.names, bar, strict=True):
+            if isinstance(pixels, PicturesUnreadableError):
+                lost.append(name)
+            else:
+                found.append(pixels)
     if lost:
         say(f"{len(lost)} pictures cannot be read and are left out, such as {lost[0]}")
     if not found:

@@ -44,7 +44,8 @@ def test_chosen_ones_keep_their_labels(listing: Path) -> None:
 
 def test_each_says_which_could_not_be_read(listing: Path) -> None:
     (listing.parent / "sub" / "a.png").unlink()
-    first, second = open_pictures(listing).each(lambda content, _: len(content))
+    with open_pictures(listing).each(lambda content, _: len(content)) as each:
+        first, second = each
     assert isinstance(first, PicturesUnreadableError)
     assert isinstance(second, int)
     with pytest.raises(PicturesUnreadableError, match=r"sub/a\.png"):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 import zipfile
 from collections import Counter
 from contextlib import AbstractContextManager
@@ -55,6 +56,18 @@ def classes(tmp_path: Path) -> Path:
     return fill(
         tmp_path / "pets", [f"{folder}/{index}.png" for folder, count in counts.items() for index in range(count)]
     )
+
+
+def test_threads_end_with_the_first_picture_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "000.png").write_bytes(b"no picture")
+    for number in range(1, 200):
+        (tmp_path / f"{number:03}.png").write_bytes(b"another")
+    before = set(threading.enumerate())
+    with pytest.raises(PicturesUnreadableError, match=r"000\.png") as kept:
+        open_pictures(tmp_path).pixels(SMALL)
+    # While the error, and with it the frames that it passed, is still there.
+    assert kept.value is not None
+    assert set(threading.enumerate()) == before
 
 
 def test_a_folder_and_a_zip_of_it_are_the_same_set(classes: Path, tmp_path: Path) -> None:
