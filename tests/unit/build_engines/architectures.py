@@ -5,11 +5,8 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models.vision_transformer import VisionTransformer
+from timm.models import generate_default_cfgs, register_model
 from torch import nn
-
-from training.architecture import ARGUMENTS, CONFIG
 
 SMALL = {"num_classes": 2, "input_size": (3, 8, 8), "classifier": "head"}
 
@@ -21,7 +18,6 @@ default_cfgs = generate_default_cfgs(
         "linear_8_border.x": {**SMALL, "crop_mode": "border", "mean": (0.5, 0.4, 0.1)},
         "linear_8_three_logits.x": SMALL,
         "linear_8_other_size.x": SMALL,
-        "vit_nano_mirror_32.x": CONFIG,
     }
 )
 
@@ -75,18 +71,3 @@ def linear_8_three_logits(**_: Any) -> Linear:
 def linear_8_other_size(**_: Any) -> Linear:
     """Of another size than it says."""
     return Linear("linear_8_other_size", pixels=99)
-
-
-class MirrorAveraged(VisionTransformer):
-    """Answers the mean of the logits for a picture and for its mirror image: two views that share one forward."""
-
-    def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
-        """`[N, 3, H, W]` to logits `[N, classes]`."""
-        logits: torch.Tensor = super().forward(torch.cat([x, x.flip(3)]), attn_mask, is_causal)
-        return logits.reshape(2, x.shape[0], -1).mean(0)
-
-
-@register_model
-def vit_nano_mirror_32(pretrained: bool = False, **kwargs: Any) -> MirrorAveraged:
-    """The nano ViT, averaged over a picture and its mirror image."""
-    return build_model_with_cfg(MirrorAveraged, "vit_nano_mirror_32", pretrained, **{**ARGUMENTS, **kwargs})

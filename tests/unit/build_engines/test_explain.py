@@ -26,11 +26,11 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan that was carried out: the bundled model with its companion."""
     folder = tmp_path_factory.mktemp("explained")
     plan = Plan(
-        model="vit_nano_mirror_32",
+        model="vit_nano_convstem_mirror_patch4_32",
         name="nano",
         repository=folder / "models",
-        register=("tests.unit.build_engines.architectures",),
-        pretrained=False,
+        register=("training.architecture",),
+        checkpoint=ROOT / "training" / "result" / "weights.safetensors",
         labels=ROOT / "training" / "result" / "labels.txt",
         max_batch_size=2,
         explain=True,
@@ -57,7 +57,7 @@ def test_the_companion_says_what_it_explains(explained: Plan) -> None:
     assert (rollout.layers, rollout.heads, rollout.rows, rollout.columns, rollout.discard) == (4, 4, 8, 8, 0.0)
     assert (companion.labels, companion.preprocessing) == (model.labels, model.preprocessing)
     assert companion.max_batch_size == 2
-    assert companion.build["explains.without"] == "tests.unit.build_engines.architectures.MirrorAveraged.forward"
+    assert companion.build["explains.without"] == "training.architecture.MirrorAveraged.forward"
     assert float(companion.build["explains.max_abs_diff"]) <= 1e-5
     assert "nano: 4 layers, 4 heads" in "\n".join(description(inspect(explained.repository, "nano_explain")))
 
