@@ -36,6 +36,7 @@ def test_eight_bits_have_two_candidates_on_a_gpu(attentive: Plan) -> None:
     one, two = (False,), (False, True)
     assert attentions(attentive) == {
         Precision.FP32: one,
+        Precision.BF16: one,
         Precision.FP16: one,
         Precision.INT8: two,
         Precision.FP8: two,
