@@ -108,7 +108,7 @@ class DeepConvStem(ConvStem):
 
     @staticmethod
     def layers(in_chans: int, embed_dim: int) -> nn.Sequential:
-        """See `ConvStem.layers`. Multiples of 16 channels, which AMX multiplies without padding."""
+        """See `ConvStem.layers`."""
         widths = (embed_dim // 6, embed_dim // 3, embed_dim)
         return nn.Sequential(
             conv_norm_act(in_chans, widths[0]),
@@ -170,7 +170,7 @@ def vit_nano_convstem_mirror_patch4_32(pretrained: bool = False, **kwargs: Any) 
 
 @register_model
 def vit_micro_convstem_patch4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """The student: a deeper stem, 65 tokens of width 192, four blocks of three heads; a file of 8.4 MB in FP32.
+    """The student: a deeper stem, 65 tokens of width 192, four blocks of three heads; a graph of 8.5 MB in FP32.
 
     The nano ViT (width 128) stops at 85 % with a training loss that still falls, so it lacks capacity.
     """

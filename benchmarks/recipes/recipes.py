@@ -1,22 +1,17 @@
 """The recipes: how each turns an FP32 graph into one that a CPU computes faster, and what runs it."""
 
-# ruff: noqa: PLC0415 (OpenVINO is an extra)
-
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
+from benchmarks.openvino_runs import no_bf16, no_openvino, open_in_openvino
 from build_engines.graph import Recipe, convert, open_graph, pack_weights
 from build_engines.graph.layers import heads, layers
 from build_engines.values import Graph, Pixels, Precision, Probabilities
 from contract.config import INPUT, MODEL_FILE
-from contract.cpus import available_cpus
-from contract.openvino import multiplies_bf16, openvino_properties
 
 Run = Callable[[Pixels], Probabilities]
 """Uint8 `[n, height, width, 3]` to float32 `[n, classes]`."""
@@ -113,13 +108,9 @@ def openvino(*, bf16: bool = False, int8: bool = False) -> Callable[[Graph, Pixe
     """OpenVINO with the builder's INT8 graph, or that in FP32, multiplied in BF16 or not."""
 
     def make(graph: Graph, calibration: Pixels, folder: Path) -> Made:
-        import openvino as library
-
         if int8:
             graph = _built(graph, calibration, folder)
-        chosen = openvino_properties(available_cpus(), bf16=bf16)
-        compiled: Any = library.Core().compile_model(str(graph.path), "CPU", chosen)
-        return Made(lambda images: np.asarray(compiled(images)[0]), _megabytes(graph.path))
+        return Made(open_in_openvino(graph.path, bf16=bf16), _megabytes(graph.path))
 
     return make
 
@@ -133,14 +124,6 @@ class Way(NamedTuple):
     """Why it cannot run here; empty where it can."""
 
 
-def _no_openvino() -> str:
-    return "" if find_spec("openvino") else "OpenVINO is not installed (pip install 'vitrine[openvino]')"
-
-
-def _no_bf16() -> str:
-    return "" if multiplies_bf16() else "this CPU does not multiply in BF16"
-
-
 WAYS: Mapping[str, Way] = {
     "FP32": Way(fp32),
     "INT8, the builder's": Way(builder),
@@ -148,9 +131,9 @@ WAYS: Mapping[str, Way] = {
     "INT8, static U8S8, convolutions too": Way(static(QuantType.QUInt8, everything=True)),
     "INT8, static S8S8, convolutions too": Way(static(QuantType.QInt8, everything=True)),
     "INT8, dynamic": Way(dynamic),
-    "OpenVINO FP32": Way(openvino(), _no_openvino),
-    "OpenVINO BF16": Way(openvino(bf16=True), lambda: _no_openvino() or _no_bf16()),
-    "OpenVINO, the builder's INT8": Way(openvino(int8=True), _no_openvino),
+    "OpenVINO FP32": Way(openvino(), no_openvino),
+    "OpenVINO BF16": Way(openvino(bf16=True), lambda: no_openvino() or no_bf16()),
+    "OpenVINO, the builder's INT8": Way(openvino(int8=True), no_openvino),
 }
 """In the order of the tables; ONNX Runtime where nothing else is said. U8S8: unsigned activations, signed weights."""
 

@@ -4,12 +4,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from benchmarks.openvino_runs import no_bf16, no_openvino, open_in_openvino
 from build_engines.engine import Profile, compile_engine, load_compiler, open_engine
 from build_engines.errors import CompilerMissingError
 from build_engines.graph import Recipe, convert, export_graph, open_graph
@@ -18,8 +16,6 @@ from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
 from build_engines.values import Classifier, Compiler, Pixels, Precision, Probabilities
 from contract.config import graph_sizes
-from contract.cpus import available_cpus
-from contract.openvino import multiplies_bf16, openvino_properties
 
 Run = Callable[[Pixels], Probabilities]
 """Uint8 `[n, height, width, 3]` in the host's memory to float32 `[n, classes]` there."""
@@ -70,16 +66,7 @@ def _onnxruntime(model: TimmModel, folder: Path) -> Run:
 
 
 def _openvino(model: TimmModel, folder: Path, *, bf16: bool = False) -> Run:
-    import openvino
-
-    chosen = openvino_properties(available_cpus(), bf16=bf16)
-    compiled = openvino.Core().compile_model(str(export_graph(model.classifier, folder).path), "CPU", chosen)
-
-    def run(images: Pixels) -> Probabilities:
-        rows: Probabilities = np.asarray(compiled(images)[0])
-        return rows
-
-    return run
+    return open_in_openvino(export_graph(model.classifier, folder).path, bf16=bf16)
 
 
 def _tensorrt(model: TimmModel, folder: Path) -> Run:
@@ -94,18 +81,10 @@ def _tensorrt(model: TimmModel, folder: Path) -> Run:
     return session.run
 
 
-def _no_openvino() -> str:
-    return "" if find_spec("openvino") else "it is not installed (pip install 'vitrine[openvino]')"
-
-
-def _no_bfloat16_here() -> str:
-    return "" if multiplies_bf16() else "this CPU does not multiply in BF16"
-
-
 def _no_bfloat16() -> str:
     import torch
 
-    return "" if torch.cuda.is_available() else _no_bfloat16_here()
+    return "" if torch.cuda.is_available() else no_bf16()
 
 
 def _no_gpu() -> str:
@@ -129,8 +108,8 @@ RUNTIMES: Mapping[str, Runtime] = {
     "torch SDPA FP16": Runtime(lambda model, _: _torch(model.classifier, "float16"), _no_gpu),
     "torch.compile": Runtime(lambda model, _: _torch(model.classifier, compiled=True)),
     "ONNX Runtime": Runtime(_onnxruntime),
-    "OpenVINO": Runtime(_openvino, _no_openvino),
-    "OpenVINO BF16": Runtime(partial(_openvino, bf16=True), lambda: _no_openvino() or _no_bfloat16_here()),
+    "OpenVINO": Runtime(_openvino, no_openvino),
+    "OpenVINO BF16": Runtime(partial(_openvino, bf16=True), lambda: no_openvino() or no_bf16()),
     "TensorRT FP16": Runtime(_tensorrt, _no_tensorrt),
 }
 """In the order of the tables. SDPA is torch's fused kernel; on a GPU it is FlashAttention where the type allows it."""
