@@ -18,7 +18,7 @@ def multiplies_bf16(cpuinfo: Path = _CPUINFO) -> bool:
 def openvino_properties(threads: int, *, bf16: bool) -> dict[str, str | int | bool]:
     """What a model is compiled with (OpenVINO, "CPU Device"): one run at a time, by `threads` threads.
 
-    Where the CPU does not multiply in BF16 the hint would make it slower, not faster: it is FP32 there.
+    `bf16` is for a CPU that multiplies in it (`multiplies_bf16`); elsewhere FP32 is asked for.
     """
     return {
         "PERFORMANCE_HINT": "LATENCY",

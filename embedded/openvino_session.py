@@ -28,10 +28,10 @@ class Port(NamedTuple):
 
 
 class OpenVinoSession:
-    """The graph at `path`, run by `threads` threads, in BF16 where `bf16` asks for it and the CPU multiplies in it."""
+    """The graph at `path`, run by `threads` threads, in BF16 where the CPU multiplies in it, else in FP32."""
 
-    def __init__(self, path: Path, threads: int, *, bf16: bool) -> None:
-        properties = openvino_properties(threads, bf16=bf16 and multiplies_bf16())
+    def __init__(self, path: Path, threads: int) -> None:
+        properties = openvino_properties(threads, bf16=multiplies_bf16())
         self._compiled = openvino.Core().compile_model(str(path), "CPU", properties)
 
     def get_inputs(self) -> list[Port]:
