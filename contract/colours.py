@@ -28,6 +28,11 @@ def rgb_of(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
     return lambda part: part if part.mode == "RGB" else part.convert("RGB")
 
 
+def is_opaque_rgb(picture: Image.Image) -> bool:
+    """Whether `rgb_of` leaves the picture as it is."""
+    return picture.mode == "RGB" and not is_transparent(picture)
+
+
 def is_transparent(picture: Image.Image) -> bool:
     """Whether the picture has see-through parts, or could have."""
     return picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info

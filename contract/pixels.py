@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
-from contract.colours import rgb_of
+from contract.colours import is_opaque_rgb, rgb_of
 from contract.orientation import Upright
 from contract.spec import CropMode, Interpolation, Preprocessing
 
@@ -172,17 +172,22 @@ def _axis_by_axis(
     left, right = _reached(columns, width, wide, interpolation)
     top, bottom = _reached(rows, height, high, interpolation)
     rgb, step = rgb_of(source.picture), max(1, BAND_PIXELS // (right - left))
+    # Pillow has edges as 32-bit floats, which are finer the nearer they are to zero.
+    as_it_is = source.orientation == 1 and is_opaque_rgb(source.picture) and interpolation in _SIMD
 
     def across(first: int, last: int) -> Image.Image:
-        band = rgb(source.part((left, first, right, last)))
+        if as_it_is:  # Most photographs: nothing of them is copied.
+            band, start, row = source.picture, 0, first
+        else:
+            band, start, row = rgb(source.part((left, first, right, last))), left, 0
         # Rounding may leave an edge a hair outside the picture, which Pillow refuses.
-        box = columns[0] - left, 0, min(columns[1] - left, band.width), band.height
-        return _along_one_axis(band, (width, band.height), box, interpolation)
+        box = columns[0] - start, row, min(columns[1] - start, band.width), row + last - first
+        return _along_one_axis(band, (width, last - first), box, interpolation)
 
     if bottom - top <= step:
         lean = across(top, bottom)
     else:
-        lean = Image.new("RGB", (width, bottom - top))
+        lean = Image.new("RGB", (width, bottom - top), None)
         for row in range(top, bottom, step):
             lean.paste(across(row, min(row + step, bottom)), (0, row - top))
     return _along_one_axis(lean, size, (0, rows[0] - top, width, min(rows[1] - top, lean.height)), interpolation)
@@ -194,7 +199,7 @@ def _along_one_axis(
     """Resize what is inside `box` of an RGB picture; along the other axis it has its size already."""
     if interpolation not in _SIMD:
         return picture.resize(size, FILTERS[interpolation], box=box)
-    result, (left, upper, right, lower) = Image.new("RGB", size), box
+    result, (left, upper, right, lower) = Image.new("RGB", size, None), box
     options = ResizeOptions(resize_alg=_SIMD[interpolation], crop_box=CropBox(left, upper, right - left, lower - upper))
     Resizer().resize_pil(picture, result, options)
     return result

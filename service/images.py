@@ -34,6 +34,8 @@ DARK_SAMPLES = (
     "scale them up"
 )
 FLOAT_SAMPLES = "float_samples: the picture is of floats; {white:g} was taken for white, and 0 for black"
+_JPEG_BLOCK_BYTES = 2**20
+"""Given to libjpeg at a time: its thread lets go of Python's lock, and waits for it again, at each block."""
 _DARK = 4096
 """Of 16-bit samples: cameras and microscopes of 12 bits stay below it."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
@@ -128,6 +130,8 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         scans = check_layout(picture, content)
         beside = decoder_bytes(picture, content, scans, frame)
         stored_size = picture.size
+        if picture.format in ("JPEG", "MPO"):
+            picture.decodermaxblock = _JPEG_BLOCK_BYTES
         extent = draft(picture, preprocessing)
         needed = beside + picture_bytes(picture) + resizing_bytes(picture.size, preprocessing)
         return Opened(picture, extent, preprocessing, stored_size, needed, content)

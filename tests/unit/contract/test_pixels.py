@@ -6,7 +6,7 @@ from cykooz_resizer import CpuExtensions, CropBox, FilterType, ResizeAlg, Resize
 from PIL import Image
 
 from contract.pixels import resized, seen_box, to_pixels
-from contract.spec import CropMode, Preprocessing
+from contract.spec import CropMode, Interpolation, Preprocessing
 
 
 def test_a_picture_of_the_inputs_size_is_not_touched() -> None:
@@ -34,6 +34,17 @@ def test_border_fills_with_its_colour_and_center_with_black() -> None:
     assert border[0, 0].tolist() == [9, 8, 7]
     assert border[20, 20].tolist() == [255, 255, 255]
     assert to_pixels(picture, Preprocessing(40, 40, 1.25))[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("interpolation", list(Interpolation))
+@pytest.mark.parametrize("size", [(300, 200), (1500, 1100), (90, 2000)], ids=["a band", "many", "turned"])
+def test_a_picture_that_is_rgb_already_has_the_pixels_of_one_that_becomes_so(
+    size: tuple[int, int], interpolation: Interpolation
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    plain = Image.fromarray(noise)
+    preprocessing = Preprocessing(96, 80, 0.9, interpolation=interpolation)
+    assert np.array_equal(to_pixels(plain, preprocessing), to_pixels(plain.convert("RGBA"), preprocessing))
 
 
 @pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (1, 1), (7, 3)])
