@@ -4,6 +4,7 @@ Soft: KL divergence at a temperature (Hinton et al. 2015). Hard: the teacher's f
 et al. 2020, section 4). A distilled DeiT learns the teacher's part with its distillation token.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.task import ClassificationTask, LogitDistillationTask, TokenDistillationTask
 from timm.task.distillation import DistillationTeacher
 from torch import nn
+from torchvision import transforms
 
 from build_engines.model import load_timm_model, weights_sha256
 from build_engines.plan import Plan
@@ -21,7 +23,7 @@ from training.recipe import Recipe
 
 
 class Teacher(nn.Module):
-    """A trained model that sees the student's pictures at its own size, and answers in the student's order."""
+    """A trained model that sees the student's pictures as its own, and answers in the student's order."""
 
     def __init__(self, folder: Path, classes: tuple[str, ...], register: tuple[str, ...]) -> None:
         super().__init__()
@@ -39,15 +41,29 @@ class Teacher(nn.Module):
         self.register_buffer("order", torch.tensor([loaded.labels.index(name) for name in classes]))
         preprocessing = loaded.classifier.preprocessing
         self.size = preprocessing.height, preprocessing.width
-        self.num_classes = len(classes)
-        self.pretrained_cfg = {"mean": loaded.classifier.mean, "std": loaded.classifier.std}
+        self.normalise = transforms.Normalize(loaded.classifier.mean, loaded.classifier.std)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised pictures `[N, 3, H, W]` to logits `[N, classes]` in the student's order."""
+        """Pictures from 0 to 1 `[N, 3, H, W]` to logits `[N, classes]` in the student's order."""
         if tuple(x.shape[2:]) != self.size:
             x = nn.functional.interpolate(x, self.size, mode="bicubic", antialias=True)
-        logits: torch.Tensor = self.model(x)[:, self.order]
+        logits: torch.Tensor = self.model(self.normalise(x))[:, self.order]
         return logits
+
+
+class Teachers(nn.Module):
+    """One teacher or several, with what timm's tasks ask of one."""
+
+    def __init__(self, teachers: Sequence[Teacher], classes: int) -> None:
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+        self.sha256 = " ".join(teacher.sha256 for teacher in teachers)
+        self.num_classes = classes
+        self.pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pictures from 0 to 1 `[N, 3, H, W]` to the mean of the teachers' log-probabilities `[N, classes]`."""
+        return torch.stack([teacher(x).log_softmax(1) for teacher in self.teachers]).mean(0)
 
 
 class HardDistillation(nn.Module):
@@ -68,7 +84,7 @@ class HardDistillation(nn.Module):
 
 
 def make_task(
-    model: nn.Module, teacher: Teacher | None, recipe: Recipe, mean: tuple[float, ...], std: tuple[float, ...]
+    model: nn.Module, teacher: Teachers | None, recipe: Recipe, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> nn.Module:
     """What takes normalised pictures and soft targets `[N, classes]` and gives a dict with `loss`."""
     device, criterion = next(model.parameters()).device, SoftTargetCrossEntropy()

@@ -82,7 +82,8 @@ def described(setup: Setup) -> list[str]:
     decay = f", {recipe.layer_decay:g} of it a layer further from the head" if _layered(recipe) else ""
     lines.append(f"{recipe.epochs} epochs, learning rate {recipe.learning_rate:g}{decay}{kept}")
     if recipe.distill:
-        lines.append(f"{recipe.distill_kind} distillation from {recipe.distill}, weight {recipe.distill_weight:g}")
+        teachers = ", ".join(recipe.distill)
+        lines.append(f"{recipe.distill_kind} distillation from {teachers}, weight {recipe.distill_weight:g}")
     return lines
 
 

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import Field, fields
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from training.masked_autoencoder.recipe import MaskedRecipe
 from training.recipe import Recipe
@@ -24,15 +24,14 @@ def recipe_of(options: argparse.Namespace, kind: type[Choices]) -> Choices:
     given: dict[str, Any] = {
         each.name: getattr(options, each.name) for each in fields(kind) if hasattr(options, each.name)
     }
-    if "register" in given:
-        given["register"] = tuple(given["register"])
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return kind(**given)
 
 
 def _how(each: "Field[Any]", hint: Any) -> dict[str, Any]:
     kind = next((one for one in get_args(hint) if one is not NoneType), hint)
     words = each.metadata["help"]
-    if each.name == "register":
+    if get_origin(hint) is tuple:
         return {"help": words, "action": "append", "metavar": each.metadata["metavar"]}
     if kind is bool:
         if each.default is True:
@@ -41,7 +40,7 @@ def _how(each: "Field[Any]", hint: Any) -> dict[str, Any]:
     if "choices" in each.metadata:
         return {"help": f"{words} (default: {each.default})", "choices": each.metadata["choices"]}
     told: dict[str, Any] = {"type": kind, "metavar": each.metadata.get("metavar", "NAME" if kind is str else "N")}
-    if each.default is None and "default" not in words and each.name != "image_size":
+    if each.default is None and "default" not in words:
         words += " (default: by the pictures)"
     elif each.default not in (None, ""):
         words += f" (default: {each.default if kind is str else format(each.default, 'g')})"

@@ -35,7 +35,12 @@ class Recipe:
         "import this Python module first, which registers an architecture with timm; repeatable", (), metavar="MODULE"
     )
     image_size: int | None = choice(
-        "edge of the square that the model sees; position embeddings are resampled", None, metavar="PIXELS"
+        "edge of the square that the model sees; position embeddings are resampled (default: the model's)",
+        None,
+        metavar="PIXELS",
+    )
+    crop_pct: float | None = choice(
+        "share of a picture's edge that the model sees (default: the model's)", None, metavar="SHARE"
     )
     head_only: bool | None = choice("keep the trained weights and fit a linear head on their features", None)
     freeze: int = choice("keep the stem and the first N blocks as they are", 0)
@@ -62,8 +67,10 @@ class Recipe:
         "share of the training pictures that is held out to choose by, where the folder has no val/ (default: 0.2, or "
         "0 where there is a test/ and no patience)"
     )
-    distill: str = choice(
-        "learn from this teacher as well: the folder of a run, or of a saved model", "", metavar="FOLDER"
+    distill: tuple[str, ...] = choice(
+        "learn from this teacher as well: the folder of a run, or of a saved model; repeatable, several are averaged",
+        (),
+        metavar="FOLDER",
     )
     distill_kind: str = choice(
         "match the teacher's probabilities, or its first class", "soft", choices=("soft", "hard")
@@ -111,6 +118,7 @@ class Recipe:
 
 _RANGES = (
     ("image_size", 1, 4096),
+    ("crop_pct", 0.1, 2),
     ("freeze", 0, 1000),
     ("epochs", 1, 100_000),
     ("batch_size", 2, 100_000),

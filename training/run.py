@@ -63,7 +63,7 @@ class Run:
             t_in_epochs=False,
         )
         self._average = ModelEmaV3(self.model, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        teacher = setup.teacher.to(self.device) if setup.teacher else None
+        teacher = setup.teacher.to(self.device).to(memory_format=torch.channels_last) if setup.teacher else None
         self._task = make_task(self.model, teacher, recipe, classifier.mean, classifier.std)
         size = (classifier.preprocessing.height, classifier.preprocessing.width)
         self._augment = Augmentation(

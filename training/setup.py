@@ -13,7 +13,7 @@ from build_engines.plan import Plan
 from build_engines.trained_folder import completed
 from contract.spec import CropMode, Preprocessing
 from training.dataset import Dataset, Shelf, look, read
-from training.distillation import Teacher
+from training.distillation import Teacher, Teachers
 from training.findings import findings
 from training.recipe import Recipe
 
@@ -28,7 +28,7 @@ class Setup:
     """Without a None."""
     data: Dataset
     start: Start
-    teacher: Teacher | None
+    teacher: Teachers | None
     device: torch.device
     registered: tuple[str, ...]
     """Modules that must be imported for timm to know the model."""
@@ -51,7 +51,8 @@ def set_up(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Setup:
     start = starting_model(plan, len(shelf.classes), recipe.seed, drop_path_rate=recipe.drop_path)
     served = start.classifier.preprocessing
     recipe = recipe.for_size(max(served.height, served.width))
-    teacher = Teacher(Path(recipe.distill), shelf.classes, plan.register) if recipe.distill else None
+    teachers = [Teacher(Path(folder), shelf.classes, plan.register) for folder in recipe.distill]
+    teacher = Teachers(teachers, len(shelf.classes)) if teachers else None
     data = _read(shelf, recipe, served)
     found = tuple(findings(data, max(served.height, served.width)))
     for line in found:
@@ -78,6 +79,7 @@ def _plan(recipe: Recipe) -> tuple[Plan, bool]:
         checkpoint_key=recipe.checkpoint_key,
         pretrained=pretrained,
         image_size=recipe.image_size,
+        crop_pct=recipe.crop_pct,
         register=modules,
     )
     return plan, bool(recipe.checkpoint) or pretrained

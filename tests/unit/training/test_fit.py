@@ -99,6 +99,14 @@ def test_a_larger_picture_has_resampled_positions_and_the_folder_says_so(run: Pa
     assert loaded.classifier.model.get_parameter("pos_embed").shape[1] == 145
 
 
+def test_the_crop_that_was_trained_on_is_the_one_that_is_served(tmp_path: Path, data: Path) -> None:
+    recipe = replace(TINY, epochs=1, crop_pct=0.5)
+    trained(recipe, data, tmp_path / "middle")
+
+    loaded = load_timm_model(plan_of(argparse.Namespace(model=str(tmp_path / "middle"))))
+    assert loaded.classifier.preprocessing.crop_pct == 0.5
+
+
 def test_swapped_labels_between_splits_are_told(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "train", tmp_path / "set" / "train")
     shutil.copytree(data / "test" / "above", tmp_path / "set" / "test" / "below")

@@ -16,7 +16,7 @@ from training.recipe import BAND_CHOICES, BANDS, Recipe, band_rows
 def test_every_number_of_pictures_has_a_whole_recipe(pictures: int, trained: bool) -> None:
     settled = Recipe(model="x").settled(pictures, trained=trained).for_size(32)
     unsaid = {each.name for each in fields(Recipe) if getattr(settled, each.name) is None}
-    assert unsaid <= {"image_size", "hold_out"}
+    assert unsaid <= {"image_size", "crop_pct", "hold_out"}
     assert settled.head_only == (trained and pictures < 1_000)
 
 
@@ -40,9 +40,10 @@ def test_what_is_chosen_stays() -> None:
         ({}, "name a timm --model"),
         ({"model": "x", "checkpoint": "y", "pretrained": False}, "exclude each other"),
         ({"model": "x", "head_only": True, "freeze": 1}, "leave --freeze out"),
-        ({"model": "x", "head_only": True, "distill": "y"}, "leave --distill"),
+        ({"model": "x", "head_only": True, "distill": ("y",)}, "leave --distill"),
         ({"model": "x", "epochs": 0}, "--epochs is from 1"),
         ({"model": "x", "learning_rate": float("nan")}, "--learning-rate is from 0"),
+        ({"model": "x", "crop_pct": 90}, "--crop-pct is from 0.1 to 2"),
         ({"model": "x", "hold_out": 0.95}, "--hold-out is from 0 to 0.9"),
         ({"model": "x", "repeats": 64, "batch_size": 32}, "is more than a batch"),
     ],

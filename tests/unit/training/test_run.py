@@ -1,5 +1,6 @@
 """The epochs: they learn, they repeat, and an interrupted run ends as an uninterrupted one."""
 
+import argparse
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 import training.architecture  # noqa: F401  (registers the architecture)
+from build_engines.model import load_timm_model
+from build_engines.options import plan_of
 from tests.unit.training.conftest import MakeSetup
 from tests.waiting import until
 from training.augmentation import Augmentation, seed_all, shifted
@@ -186,7 +189,7 @@ def test_a_student_learns_what_its_teacher_answers_and_not_the_labels(
     for split in ("train", "test"):
         shutil.copytree(data / split / "above", wrong / split / "below")
         shutil.copytree(data / split / "below", wrong / split / "above")
-    choices: dict[str, Any] = {"model": model, "distill": str(tmp_path / "teacher"), "distill_kind": kind}
+    choices: dict[str, Any] = {"model": model, "distill": (str(tmp_path / "teacher"),), "distill_kind": kind}
     if "deit" in model:
         choices |= {"image_size": 32, "pretrained": False}
     run = Run(setup(wrong, **choices, distill_weight=1.0, mix_probability=0.0, epochs=8), tmp_path / "student", silent)
@@ -197,12 +200,31 @@ def test_a_student_learns_what_its_teacher_answers_and_not_the_labels(
         assert run.history[-1]["test_top1"] < 10.0
 
 
+def test_several_teachers_are_averaged_and_each_sees_the_picture_as_its_own(
+    setup: MakeSetup, data: Path, tmp_path: Path
+) -> None:
+    folders = []
+    for model, more in (("resnet9_32", {}), ("vit_nano_convstem_patch4_32", {"image_size": 48})):
+        folders.append(str(tmp_path / model))
+        fit(setup(model=model, epochs=1, **more).recipe, data, tmp_path / model, tensorboard=False, say=silent)
+    both, *alone = (setup(distill=each).teacher for each in (folders, folders[:1], folders[1:]))
+    assert both
+    both.eval()
+    pictures = torch.rand(4, 3, 32, 32)
+    means = torch.stack([each.eval()(pictures) for each in alone if each]).mean(0)
+    assert torch.allclose(both(pictures), means, atol=1e-6)
+    own = load_timm_model(plan_of(argparse.Namespace(model=folders[1]))).classifier
+    seen = torch.nn.functional.interpolate(pictures, (48, 48), mode="bicubic", antialias=True)
+    seen = (seen - torch.tensor(own.mean).view(1, 3, 1, 1)) / torch.tensor(own.std).view(1, 3, 1, 1)
+    assert torch.allclose(alone[1](pictures), own.model.eval()(seen).log_softmax(1), atol=1e-4)  # type: ignore[misc]
+
+
 def test_a_teacher_of_other_classes_is_refused(setup: MakeSetup, data: Path, tmp_path: Path) -> None:
     fit(setup(epochs=1).recipe, data, tmp_path / "teacher", tensorboard=False, say=silent)
     for name in ("one", "two"):
         shutil.copytree(data / "train" / "above", tmp_path / "other" / name)
     with pytest.raises(RecipeError, match="a teacher must know the same"):
-        setup(tmp_path / "other", distill=str(tmp_path / "teacher"))
+        setup(tmp_path / "other", distill=(str(tmp_path / "teacher"),))
 
 
 def test_a_training_starts_where_a_head_was_fitted(setup: MakeSetup, data: Path, tmp_path: Path) -> None:
