@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from build_engines.errors import PrecisionError
+from build_engines.graph.apart import Job, run_apart
 from build_engines.graph.layers import back, front, heads, layers
-from build_engines.graph.modelopt_process import HIGH, Job, cast, quantize, run_apart
+from build_engines.graph.modelopt_steps import HIGH, cast, quantize
 from build_engines.graph.qdq import check_like, save_graph, widen
 from build_engines.values import Graph, Pixels, Precision
 from contract.config import INPUT

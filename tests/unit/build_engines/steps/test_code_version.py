@@ -77,7 +77,7 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("contract/pixels.py", {"reference", "int8 graph", "int8 blocks", "fp32 verify"}),
         ("contract/colours.py", {"reference", "int8 graph", "int8 blocks", "fp32 verify"}),
         ("build_engines/graph/exporter.py", EVERY),
-        ("build_engines/graph/modelopt_process.py", {"int8 graph", "int8 blocks"}),
+        ("build_engines/graph/modelopt_steps.py", {"int8 graph", "int8 blocks"}),
         ("build_engines/graph/sensitivity.py", {"int8 blocks"}),
         ("build_engines/engine/engine.py", {"fp32 engine", "fp32 verify"}),
         ("build_engines/judge/speed.py", {"int8 blocks", "fp32 verify"}),
