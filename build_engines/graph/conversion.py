@@ -1,4 +1,7 @@
-"""From the FP32 graph to one of a lower precision, by ModelOpt: FP16 by casts, INT8 and FP8 by Q/DQ pairs."""
+"""From the FP32 graph to one of a lower precision, by ModelOpt: FP16 by casts, INT8 and FP8 by Q/DQ pairs.
+
+ONNX Runtime's own quantiser makes INT8 of CNNs for a CPU: `onnxruntime_steps` says why.
+"""
 
 # ruff: noqa: PLC0415 (onnx takes a second to import; `build-engines --help` does not wait for it)
 
@@ -13,8 +16,9 @@ import numpy as np
 
 from build_engines.errors import PrecisionError
 from build_engines.graph.apart import Job, run_apart
-from build_engines.graph.layers import back, front, heads, layers
+from build_engines.graph.layers import back, front, heads, layers, only_convolves
 from build_engines.graph.modelopt_steps import HIGH, cast, quantize
+from build_engines.graph.onnxruntime_steps import quantize_convolutions
 from build_engines.graph.qdq import check_like, save_graph, widen
 from build_engines.values import Graph, Pixels, Precision
 from contract.config import INPUT
@@ -61,7 +65,7 @@ def convert(graph: Graph, recipe: Recipe, pixels: Pixels, folder: Path) -> Graph
     softmax stay FP32; the attention's softmax and LayerNorm stay at least FP16.
 
     Raises:
-        PrecisionError: ModelOpt failed, or what it made breaks the contract.
+        PrecisionError: the quantiser failed, or what it made breaks the contract.
     """
     import onnx
 
@@ -96,10 +100,12 @@ def convert(graph: Graph, recipe: Recipe, pixels: Pixels, folder: Path) -> Graph
         )
         if recipe.precision is Precision.FP16:
             written = run_apart(cast, job, "source.onnx")
+        elif recipe.for_engine:
+            written = run_apart(cast, job, run_apart(quantize, job, "source.onnx"))
+        elif only_convolves(proto):
+            written = run_apart(quantize_convolutions, job, "source.onnx")
         else:
             written = run_apart(quantize, job, "source.onnx")
-            if recipe.for_engine:
-                written = run_apart(cast, job, written)
         result = onnx.load(str(work / written))
         _tidy(result, {renamed: name for name, renamed in short.items()})
         # Where one reader of a tensor is quantised, ModelOpt lets all of them read what was.

@@ -1,5 +1,6 @@
 """Which nodes of a model's graph are its ends, and which are the layers that pay in 8 bits."""
 
+from collections.abc import Collection
 from typing import Any
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -58,6 +59,19 @@ def layers(proto: Any) -> tuple[str, ...]:
     weighted = [node for node in proto.graph.node if node.name not in last and constants.intersection(node.input[1:2])]
     products = tuple(node.name for node in weighted if node.op_type in ("Gemm", "MatMul"))
     return products or tuple(node.name for node in weighted if node.op_type == "Conv")
+
+
+def only_convolves(proto: Any) -> bool:
+    """Whether all `layers` of an `onnx.ModelProto` are convolutions."""
+    names = layers(proto)
+    return all(node.op_type == "Conv" for node in proto.graph.node if node.name in names)
+
+
+def activations(proto: Any, names: Collection[str]) -> tuple[Any, ...]:
+    """The ReLUs and clips that alone read what one of the layers `names` makes: INT8 saturates where they cut."""
+    readers = readers_of(proto)
+    after = (readers.get(node.output[0], ()) for node in proto.graph.node if node.name in names)
+    return tuple(found[0] for found in after if len(found) == 1 and found[0].op_type in ("Clip", "Relu"))
 
 
 def attends(proto: Any) -> bool:

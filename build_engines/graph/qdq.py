@@ -62,6 +62,8 @@ def widen(proto: Any, nodes: Collection[str]) -> None:
             dequantize = producers.get(name)
             if dequantize is None or dequantize.op_type != "DequantizeLinear":
                 continue
+            if types.get(dequantize.input[0]) == onnx.TensorProto.INT32:
+                continue  # A bias, whose 32 bits say what FP32 would.
             quantize = producers.get(dequantize.input[0])
             if quantize is None:
                 raise PrecisionError(f"{node.name} reads what is stored in 8 bits only; convert the FP32 graph again")

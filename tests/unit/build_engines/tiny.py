@@ -54,6 +54,7 @@ default_cfgs = generate_default_cfgs(
         "tiny_convnext.x": _cfg("head.fc"),
         "tiny_resnet.x": _cfg("fc"),
         "tf_tiny_efficientnet.x": _cfg("classifier"),
+        "tiny_lite.x": _cfg("classifier"),
     }
 )
 
@@ -131,6 +132,18 @@ def tf_tiny_efficientnet(**given: Any) -> nn.Module:
         "act_layer": nn.SiLU,
     }
     return _made("tf_tiny_efficientnet", efficientnet.EfficientNet, arguments, given)
+
+
+@register_model
+def tiny_lite(**given: Any) -> nn.Module:
+    """An EfficientNet whose activations end at six, without squeezes."""
+    arguments = {
+        "block_args": efficientnet.decode_arch_def([["ds_r1_k3_s1_e1_c8"], ["ir_r2_k3_s2_e6_c16"]]),
+        "stem_size": 8,
+        "num_features": 32,
+        "act_layer": nn.ReLU6,
+    }
+    return _made("tiny_lite", efficientnet.EfficientNet, arguments, given)
 
 
 def scrambled(model: nn.Module, seed: int = 0) -> nn.Module:
