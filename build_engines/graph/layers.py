@@ -51,8 +51,8 @@ def back(proto: Any) -> tuple[str, ...]:
 def layers(proto: Any) -> tuple[str, ...]:
     """The nodes that pay in 8 bits on a CPU: matrix products with weights, convolutions only where there are none.
 
-    On the bundled model, which has both, 2,000 pictures took 4.4 s in FP32, 3.6 s with the products in INT8, and 4.8 s
-    with the convolutions too.
+    On a ViT of 0.8 M parameters, which has both, 2,000 pictures took 4.4 s in FP32, 3.6 s with the products in INT8,
+    and 4.8 s with the convolutions too.
     """
     constants = {tensor.name for tensor in proto.graph.initializer}
     last = heads(proto)

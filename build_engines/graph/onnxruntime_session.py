@@ -63,14 +63,14 @@ def open_graph(path: Path, *, exact: bool = False, threads: int | None = None) -
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # Errors reach the caller as exceptions; once is enough.
     # Threads otherwise wait busily for the next run and take the CPU from whatever is measured in turn with this one:
-    # the bundled model at batch 1 took 8.4 ms alone, 12.4 ms in turn with a second session, 8.6 ms with this.
+    # the first bundled model at batch 1 took 8.4 ms alone, 12.4 ms in turn with a second session, 8.6 ms with this.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # As the embedded server opens it: right on a CPU without VNNI, too, where INT8 would saturate.
     options.add_session_config_entry("session.x64quantprecision", "1")
     if exact:
         # With optimisation, ONNX Runtime 1.24 computes Q/DQ graphs with FP16 around them wrongly on a CPU: of 2,000 of
-        # CIFAR-10's test pictures the bundled model at INT8 was right on 82.6 % with it and on 86.3 % without, at FP32
-        # on 86.2 %.
+        # CIFAR-10's test pictures the first bundled model at INT8 was right on 82.6 % with it and on 86.3 % without, at
+        # FP32 on 86.2 %.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with _onnxruntime_errors(path):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -72,18 +72,16 @@ def quantize_convolutions(job: Job, source: str) -> str:
 
 def _put_back(proto: Any, activations: tuple[Any, ...], model: Any) -> None:
     """Put `activations` of `model` back where the quantiser left the cut to the levels: their pair may be taken out."""
-    producers = {output: (place, node) for place, node in enumerate(proto.graph.node) for output in node.output}
     there = {node.name for node in proto.graph.node}
-    missing = [node for node in activations if node.name not in there]
-    for place, node, activation in sorted(
-        ((*producers[activation.output[0]], activation) for activation in missing),
-        key=lambda found: found[0],
-        reverse=True,
-    ):
-        node.output[0] = activation.input[0]
-        proto.graph.node.insert(place + 1, activation)
+    missing = {node.output[0]: node for node in activations if node.name not in there}
+    nodes: list[Any] = []
+    for node in proto.graph.node:
+        nodes.append(node)
+        if activation := missing.get(node.output[0]):
+            node.output[0] = activation.input[0]
+            nodes.append(activation)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
     known = {tensor.name for tensor in proto.graph.initializer}
-    read = {name for node in missing for name in node.input}
-    proto.graph.initializer.extend(
-        tensor for tensor in model.graph.initializer if tensor.name in read and tensor.name not in known
-    )
+    bounds = {name for node in missing.values() for name in node.input} - known
+    proto.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in bounds)

@@ -97,4 +97,8 @@ def test_triton_is_asked_for_what_is_wanted(client: tuple[httpx.Client, Running]
         await triton.close()
         return [each.shape for each in found]
 
-    assert asyncio.run(ask()) == [(1, 4, 4, 8, 8), (1, 10)]
+    companion = read_config(from_pbtxt((REPOSITORY / "cifar10_vit_explain" / "config.pbtxt").read_text()))
+    assert companion is not None
+    rollout = companion.explains
+    assert rollout is not None
+    assert asyncio.run(ask()) == [(1, rollout.layers, rollout.heads, rollout.rows, rollout.columns), (1, 10)]

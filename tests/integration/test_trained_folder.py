@@ -17,7 +17,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv" / "build" / "bin" / "python"
-WEIGHTS = ROOT / "training" / "result" / "weights.safetensors"
+WEIGHTS = ROOT / "tests" / "data" / "vit_nano" / "weights.safetensors"
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv/build, which `make test` sets up")
 

@@ -1,12 +1,15 @@
-"""Architectures for tests, registered with timm: one linear layer, exported in a moment, and ones that are refused."""
+"""Architectures for tests, registered with timm: one linear layer, ones that are refused, and a ViT of two views."""
 
 import dataclasses
 from typing import Any
 
 import timm
 import torch
-from timm.models import generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+
+from training.architecture import CONFIG, NANO
 
 SMALL = {"num_classes": 2, "input_size": (3, 8, 8), "classifier": "head"}
 
@@ -18,6 +21,7 @@ default_cfgs = generate_default_cfgs(
         "linear_8_border.x": {**SMALL, "crop_mode": "border", "mean": (0.5, 0.4, 0.1)},
         "linear_8_three_logits.x": SMALL,
         "linear_8_other_size.x": SMALL,
+        "vit_nano_convstem_mirror_patch4_32.x": CONFIG,
     }
 )
 
@@ -71,3 +75,25 @@ def linear_8_three_logits(**_: Any) -> Linear:
 def linear_8_other_size(**_: Any) -> Linear:
     """Of another size than it says."""
     return Linear("linear_8_other_size", pixels=99)
+
+
+class MirrorAveraged(VisionTransformer):
+    """Answers the mean of the logits for a picture and for its mirror image, in one batch of twice the size.
+
+    The weights and their names are those of `VisionTransformer`: train without, serve with. Both views are equally
+    likely in the training data, so the mean errs less than either, for twice the compute.
+    """
+
+    def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
+        """`[N, 3, H, W]` to logits `[N, classes]`."""
+        logits: torch.Tensor = super().forward(torch.cat([x, x.flip(3)]), attn_mask, is_causal)
+        return logits.reshape(2, x.shape[0], -1).mean(0)
+
+
+@register_model
+def vit_nano_convstem_mirror_patch4_32(**given: Any) -> nn.Module:
+    """The weights of `vit_nano_convstem_patch4_32`, averaged over a picture and its mirror image."""
+    model: nn.Module = build_model_with_cfg(
+        MirrorAveraged, "vit_nano_convstem_mirror_patch4_32", given.pop("pretrained", False), **{**NANO, **given}
+    )
+    return model

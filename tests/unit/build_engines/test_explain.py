@@ -18,20 +18,20 @@ from contract.config import from_pbtxt, read_config
 from contract.spec import Entry
 from tests.unit.build_engines.conftest import Silent
 
-ROOT = Path(__file__).parents[3]
+DATA = Path(__file__).parents[2] / "data" / "vit_nano"
 
 
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A plan that was carried out: the bundled model with its companion."""
+    """A plan that was carried out: a model of two views, with its companion."""
     folder = tmp_path_factory.mktemp("explained")
     plan = Plan(
         model="vit_nano_convstem_mirror_patch4_32",
         name="nano",
         repository=folder / "models",
-        register=("training.architecture",),
-        checkpoint=ROOT / "training" / "result" / "weights.safetensors",
-        labels=ROOT / "training" / "result" / "labels.txt",
+        register=("tests.unit.build_engines.architectures",),
+        checkpoint=DATA / "weights.safetensors",
+        labels=DATA / "labels.txt",
         max_batch_size=2,
         explain=True,
         cache=folder / "cache",
@@ -57,7 +57,7 @@ def test_the_companion_says_what_it_explains(explained: Plan) -> None:
     assert (rollout.layers, rollout.heads, rollout.rows, rollout.columns, rollout.discard) == (4, 4, 8, 8, 0.0)
     assert (companion.labels, companion.preprocessing) == (model.labels, model.preprocessing)
     assert companion.max_batch_size == 2
-    assert companion.build["explains.without"] == "training.architecture.MirrorAveraged.forward"
+    assert companion.build["explains.without"] == "tests.unit.build_engines.architectures.MirrorAveraged.forward"
     assert float(companion.build["explains.max_abs_diff"]) <= 1e-5
     assert "nano: 4 layers, 4 heads" in "\n".join(description(inspect(explained.repository, "nano_explain")))
 

@@ -13,7 +13,7 @@ from training.answering import Normalise, accuracy, answers
 from training.errors import RecipeError
 from training.head import fit_head, solve
 
-WEIGHTS = Path(__file__).parents[3] / "training" / "result" / "weights.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "data" / "vit_nano" / "weights.safetensors"
 HEAD: dict[str, Any] = {"head_only": True, "checkpoint": str(WEIGHTS), "hold_out": 0.25}
 
 

@@ -229,7 +229,7 @@ def test_a_teacher_of_other_classes_is_refused(setup: MakeSetup, data: Path, tmp
 
 def test_a_training_starts_where_a_head_was_fitted(setup: MakeSetup, data: Path, tmp_path: Path) -> None:
     """The head is kept, so that the first step does not spoil the features (Kumar et al. 2022)."""
-    weights = Path(__file__).parents[3] / "training" / "result" / "weights.safetensors"
+    weights = Path(__file__).parents[2] / "data" / "vit_nano" / "weights.safetensors"
     head = setup(checkpoint=str(weights), head_only=True, hold_out=0.25)
     fit(head.recipe, data, tmp_path / "head", tensorboard=False, say=silent)
     again = setup(model="", checkpoint=str(tmp_path / "head"), head_only=False, hold_out=0.25)

@@ -16,7 +16,7 @@ from build_engines.engine.engine import Profile, compile_engine, load_stamp
 from build_engines.errors import CompileError, PlanError
 from build_engines.values import Compiler, Graph, describe
 
-BUNDLED = Path(__file__).parents[4] / "model_repository" / "cifar10_vit" / "1" / "model.onnx"
+TRAINED = Path(__file__).parents[3] / "data" / "vit_nano" / "model.onnx"
 PROFILE = Profile(opt=2, largest=4)
 Save = Callable[..., Graph]
 
@@ -74,7 +74,7 @@ def save(tmp_path: Path) -> Save:
 
 
 def test_a_graph_is_compiled_and_stamped(rtx: Library, tmp_path: Path) -> None:
-    graph = describe(BUNDLED)
+    graph = describe(TRAINED)
     engine = compile_engine(graph, rtx, Profile.up_to(32), tmp_path, workspace_bytes=256 << 20)
     assert engine.path == tmp_path / "model.plan"
     assert engine.path.stat().st_size > 1_000_000

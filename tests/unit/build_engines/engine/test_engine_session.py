@@ -18,12 +18,12 @@ from contract.config import graph_sizes
 from contract.spec import Preprocessing
 from tests.unit.build_engines.engine.standin import STREAM, StandIn
 
-BUNDLED = Path(__file__).parents[4] / "model_repository" / "cifar10_vit" / "1" / "model.onnx"
+TRAINED = Path(__file__).parents[3] / "data" / "vit_nano" / "model.onnx"
 
 
 def test_an_engine_without_a_gpu_is_refused_in_plain_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rtx = load_compiler(Compiler.RTX)
-    engine = compile_engine(describe(BUNDLED), rtx, Profile.up_to(4), tmp_path, workspace_bytes=64 << 20)
+    engine = compile_engine(describe(TRAINED), rtx, Profile.up_to(4), tmp_path, workspace_bytes=64 << 20)
     with pytest.raises(CompilerMissingError, match=r"^model\.plan can only run on a GPU, .*in ONNX Runtime") as caught:
         open_engine(engine.path, rtx)
     assert str(tmp_path) not in str(caught.value)
@@ -39,7 +39,7 @@ def test_a_missing_engine_is_the_callers_mistake(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> OnnxRuntimeSession:
-    return open_graph(BUNDLED)
+    return open_graph(TRAINED)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the tests of lower precisions share: the bundled model, pictures for it, and what a graph answers."""
+"""What the tests of lower precisions share: a trained ViT, pictures for it, and what a graph answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from build_engines.pictures import made_pictures
 from build_engines.values import Graph, describe
 from contract.spec import Preprocessing
 
-BUNDLED = Path(__file__).parents[4] / "model_repository" / "cifar10_vit" / "1" / "model.onnx"
+TRAINED = Path(__file__).parents[3] / "data" / "vit_nano" / "model.onnx"
 """Trained weights: of random ones, all answers are nearly alike."""
 
 PIXELS = made_pictures(96, Preprocessing(32, 32, 1.0))
@@ -61,6 +61,6 @@ def texts(message: Message) -> Iterator[str]:
                 yield each if isinstance(each, str) else each.decode(errors="replace")
 
 
-def bundled() -> Graph:
+def trained() -> Graph:
     """The FP32 graph."""
-    return describe(BUNDLED)
+    return describe(TRAINED)

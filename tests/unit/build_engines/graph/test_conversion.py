@@ -22,7 +22,7 @@ from build_engines.graph.conversion import Recipe, convert
 from build_engines.graph.layers import back, front, heads, layers
 from build_engines.graph.qdq import check_like, exact_twin, quantised, save_graph
 from build_engines.values import Graph, Precision
-from tests.unit.build_engines.graph.converted import BUNDLED, PIXELS, answers, bundled, texts
+from tests.unit.build_engines.graph.converted import PIXELS, TRAINED, answers, texts, trained
 
 RECIPES = {
     "fp16": Recipe(Precision.FP16, for_engine=True),
@@ -36,10 +36,10 @@ RECIPES = {
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
-    """The bundled model by each recipe."""
+    """The trained model by each recipe."""
     graphs = {}
     for name, recipe in RECIPES.items():
-        graphs[name] = convert(bundled(), recipe, PIXELS, tmp_path_factory.mktemp("converted"))
+        graphs[name] = convert(trained(), recipe, PIXELS, tmp_path_factory.mktemp("converted"))
     return graphs
 
 
@@ -50,7 +50,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_answers_stay(converted: dict[str, Graph], name: str, tmp_path: Path) -> None:
-    wanted = answers(bundled(), PIXELS)
+    wanted = answers(trained(), PIXELS)
     found = answers(exact_twin(converted[name], tmp_path), PIXELS)
     assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.95
     assert np.abs(found - wanted).mean() < {"fp16": 1e-3, "fp8": 2e-2, "fp8 attention": 2e-2}.get(name, 1e-2)
@@ -58,13 +58,13 @@ def test_the_answers_stay(converted: dict[str, Graph], name: str, tmp_path: Path
 
 def test_the_contract_stays(converted: dict[str, Graph], name: str) -> None:
     graph = converted[name]
-    check_like(graph, bundled())
+    check_like(graph, trained())
     assert not onnx.load(graph.path).graph.value_info  # Of ModelOpt's names for free dimensions two may be one.
     assert [file.name for file in graph.files] == ["model.onnx"]
     assert os.listdir(graph.path.parent) == ["model.onnx"]
     for path in (Path(__file__).parents[4], Path(onnx.__file__).parents[1], graph.path.parent):
         assert [text for text in texts(onnx.load(graph.path)) if f"{path}/" in text] == []
-    before = {node.name: node.op_type for node in onnx.load(BUNDLED).graph.node}
+    before = {node.name: node.op_type for node in onnx.load(TRAINED).graph.node}
     after = {node.name: node.op_type for node in onnx.load(graph.path).graph.node}
     assert before.items() <= after.items()
 
@@ -76,11 +76,11 @@ def element_types(graph: Graph) -> dict[str, int]:
 
 
 def test_the_ends_stay_fp32_and_the_middle_does_not(converted: dict[str, Graph], name: str) -> None:
-    proto = onnx.load(BUNDLED)
+    proto = onnx.load(TRAINED)
     types = element_types(converted[name])
     ends = {*front(proto), *back(proto)}
     outputs = {node.name: node.output[0] for node in proto.graph.node}
-    floats = {tensor for tensor, kind in element_types(bundled()).items() if kind == TensorProto.FLOAT}
+    floats = {tensor for tensor, kind in element_types(trained()).items() if kind == TensorProto.FLOAT}
     assert {types[outputs[end]] for end in ends if outputs[end] in floats} == {TensorProto.FLOAT}
     middle = {types[tensor] for node, tensor in outputs.items() if node not in ends and tensor in floats}
     assert middle == ({TensorProto.FLOAT} if name == "int8 cpu" else {TensorProto.FLOAT16})
@@ -94,7 +94,7 @@ def attention_of(proto: onnx.ModelProto) -> set[str]:
 
 def test_what_is_quantised(converted: dict[str, Graph], name: str) -> None:
     proto = onnx.load(converted[name].path)
-    source = onnx.load(BUNDLED)
+    source = onnx.load(TRAINED)
     kinds = {node.name: node.op_type for node in source.graph.node}
     eight_bits = quantised(proto)
     if name == "fp16":
@@ -138,7 +138,7 @@ def test_what_softmax_and_layer_norm_make_is_quantised(converted: dict[str, Grap
 
 
 def test_there_must_be_something_to_quantise(tmp_path: Path) -> None:
-    head = onnx.load(BUNDLED)
+    head = onnx.load(TRAINED)
     weights = {tensor.name for tensor in head.graph.initializer}
     for node in head.graph.node:
         if node.op_type in ("MatMul", "Gemm", "Conv") and weights.intersection(node.input[1:2]):
@@ -148,7 +148,7 @@ def test_there_must_be_something_to_quantise(tmp_path: Path) -> None:
 
 
 def test_ranges_follow_from_the_pictures(tmp_path: Path, converted: dict[str, Graph]) -> None:
-    dark = convert(bundled(), RECIPES["int8 cpu"], (PIXELS // 8).astype(np.uint8), tmp_path)
+    dark = convert(trained(), RECIPES["int8 cpu"], (PIXELS // 8).astype(np.uint8), tmp_path)
 
     def scales(graph: Graph) -> dict[str, float]:
         proto = onnx.load(graph.path)
@@ -162,8 +162,8 @@ def test_ranges_follow_from_the_pictures(tmp_path: Path, converted: dict[str, Gr
 
 
 def overflowing(folder: Path) -> Graph:
-    """The bundled model with values for a moment larger than FP16 holds, though no weight is."""
-    proto = onnx.load(BUNDLED)
+    """The trained model with values for a moment larger than FP16 holds, though no weight is."""
+    proto = onnx.load(TRAINED)
     at = next(index for index, node in enumerate(proto.graph.node) if node.op_type == "Gelu")
     gelu = proto.graph.node[at]
     proto.graph.initializer.append(numpy_helper.from_array(np.array(6e4, np.float32), "large"))
@@ -183,18 +183,18 @@ def test_values_too_large_for_fp16_stay_fp32(tmp_path: Path, name: str) -> None:
     graph = convert(source, dataclasses.replace(RECIPES[name], method="max"), PIXELS[:8], tmp_path / "result")
     assert element_types(graph)["raised"] == TensorProto.FLOAT
     found = answers(exact_twin(graph, tmp_path / "twin"), PIXELS)
-    assert (found.argmax(axis=1) == answers(bundled(), PIXELS).argmax(axis=1)).mean() > 0.95
+    assert (found.argmax(axis=1) == answers(trained(), PIXELS).argmax(axis=1)).mean() > 0.95
 
 
 def test_weights_beside_the_graph_are_read(tmp_path: Path) -> None:
     for folder in ("source", "result"):
         (tmp_path / folder).mkdir()
     path = tmp_path / "source" / "model.onnx"
-    onnx.save(onnx.load(BUNDLED), path, save_as_external_data=True, location="model.onnx.data", size_threshold=100)
-    source = dataclasses.replace(bundled(), path=path, files=(path, path.with_name("model.onnx.data")))
+    onnx.save(onnx.load(TRAINED), path, save_as_external_data=True, location="model.onnx.data", size_threshold=100)
+    source = dataclasses.replace(trained(), path=path, files=(path, path.with_name("model.onnx.data")))
     graph = convert(source, RECIPES["int8 cpu"], PIXELS[:8], tmp_path / "result")
     assert os.listdir(tmp_path / "result") == ["model.onnx"]
-    assert (answers(graph, PIXELS).argmax(axis=1) == answers(bundled(), PIXELS).argmax(axis=1)).mean() > 0.5
+    assert (answers(graph, PIXELS).argmax(axis=1) == answers(trained(), PIXELS).argmax(axis=1)).mean() > 0.5
     assert sorted(os.listdir(tmp_path / "source")) == ["model.onnx", "model.onnx.data"]
 
 
@@ -218,7 +218,7 @@ def test_it_leaves_nothing_on_the_terminal_nor_elsewhere_and_ends_with_the_build
     assert sorted(os.listdir(tmp_path / "one")) == ["child.txt", "model.onnx"]
     assert os.listdir(tmp_path / "here") == []
     assert [name for name in os.listdir(tmp_path / "temporary") if not name.startswith("pymp-")] == []
-    assert os.listdir(BUNDLED.parent) == ["model.onnx"]
+    assert os.listdir(TRAINED.parent) == ["model.onnx"]
     child = Path("/proc", told.read_text())
     deadline = time.monotonic() + 15  # The calibration would take a minute.
     while child.exists() and time.monotonic() < deadline:
@@ -231,24 +231,24 @@ import multiprocessing, os, sys, threading, time
 import numpy as np
 from pathlib import Path
 from build_engines.graph.conversion import convert
-from tests.unit.build_engines.graph.converted import PIXELS, bundled
+from tests.unit.build_engines.graph.converted import PIXELS, trained
 from tests.unit.build_engines.graph.test_conversion import RECIPES
 one, two = map(Path, sys.argv[1:])
-convert(bundled(), RECIPES["int8"], PIXELS[:8], one)
+convert(trained(), RECIPES["int8"], PIXELS[:8], one)
 def tell():
     while not multiprocessing.active_children():
         time.sleep(0.01)
     (one / "new").write_text(str(multiprocessing.active_children()[0].pid))
     os.rename(one / "new", one / "child.txt")
 threading.Thread(target=tell, daemon=True).start()
-convert(bundled(), RECIPES["int8"], np.tile(PIXELS, (60, 1, 1, 1)), two)
+convert(trained(), RECIPES["int8"], np.tile(PIXELS, (60, 1, 1, 1)), two)
 """
 
 
 def test_what_modelopt_cannot_do_is_one_clear_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wrong = np.zeros((8, 16, 16, 3), np.uint8)
     with pytest.raises(PrecisionError, match="the graph cannot be brought to int8: ") as caught:
-        convert(bundled(), RECIPES["int8 cpu"], wrong, tmp_path)
+        convert(trained(), RECIPES["int8 cpu"], wrong, tmp_path)
     assert len(str(caught.value).splitlines()) == 1
     assert os.listdir(tmp_path) == []
     assert capfd.readouterr() == ("", "")
@@ -263,13 +263,13 @@ def test_a_process_that_is_killed_is_one_clear_error(tmp_path: Path) -> None:
     killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(PrecisionError, match="there may be too little memory"):
-        convert(bundled(), RECIPES["int8"], PIXELS, tmp_path)
+        convert(trained(), RECIPES["int8"], PIXELS, tmp_path)
     killer.join()
     assert os.listdir(tmp_path) == []
 
 
 def test_graphs_without_names_are_refused(tmp_path: Path) -> None:
-    proto = onnx.load(BUNDLED)
+    proto = onnx.load(TRAINED)
     proto.graph.node[5].name = proto.graph.node[6].name
     with pytest.raises(PrecisionError, match="must have names, each its own"):
         convert(save_graph(proto, tmp_path), RECIPES["fp16"], PIXELS[:8], tmp_path)

@@ -14,7 +14,7 @@ from build_engines.graph import Recipe, WeightType, convert, open_graph, pack_we
 from build_engines.graph.packing import quantised_weights
 from build_engines.graph.qdq import check_like, has_pairs
 from build_engines.values import Precision, describe
-from tests.unit.build_engines.graph.converted import PIXELS, answers, bundled
+from tests.unit.build_engines.graph.converted import PIXELS, answers, trained
 
 
 def weights(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -49,7 +49,7 @@ def test_weights_are_what_the_op_makes_of_them(kind: type, shape: tuple[int, ...
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe = Recipe(Precision.INT8, for_engine=False, method="max")
-    return convert(bundled(), recipe, PIXELS, tmp_path_factory.mktemp("wide"))
+    return convert(trained(), recipe, PIXELS, tmp_path_factory.mktemp("wide"))
 
 
 def test_a_graph_answers_the_same_with_its_weights_in_8_bits(wide: Any, tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_a_graph_answers_the_same_with_its_weights_in_8_bits(wide: Any, tmp_path
 
 
 def test_an_fp32_graph_stays_as_it_is(tmp_path: Path) -> None:
-    packed = pack_weights(bundled(), tmp_path)
-    assert np.array_equal(answers(packed, PIXELS), answers(bundled(), PIXELS))
+    packed = pack_weights(trained(), tmp_path)
+    assert np.array_equal(answers(packed, PIXELS), answers(trained(), PIXELS))
 
 
 def test_weights_beside_the_graph_are_packed_too(wide: Any, tmp_path: Path) -> None:
@@ -83,11 +83,11 @@ def test_weights_beside_the_graph_are_packed_too(wide: Any, tmp_path: Path) -> N
 def test_an_fp32_graph_may_hold_its_weights_in_fewer_bytes(
     kind: WeightType, share: float, apart: float, tmp_path: Path
 ) -> None:
-    stored = store_weights(bundled(), kind, tmp_path)
+    stored = store_weights(trained(), kind, tmp_path)
     onnx.checker.check_model(str(stored.path), full_check=True)
-    check_like(stored, bundled())
-    assert stored.path.stat().st_size < share * bundled().path.stat().st_size
-    wide, found = answers(bundled(), PIXELS), answers(stored, PIXELS)
+    check_like(stored, trained())
+    assert stored.path.stat().st_size < share * trained().path.stat().st_size
+    wide, found = answers(trained(), PIXELS), answers(stored, PIXELS)
     assert np.abs(found - wide).max() < apart
     assert (found.argmax(1) == wide.argmax(1)).mean() > 0.95
     assert np.abs(open_graph(stored.path).run(PIXELS) - found).max() < 1e-5, "as ONNX Runtime folds it"

@@ -18,7 +18,7 @@ from build_engines.pictures import made_pictures
 from build_engines.values import Attentive, Classifier
 from contract.config import ATTENTION, OUTPUT, ROLLOUT
 from contract.spec import Preprocessing
-from training.architecture import MirrorAveraged
+from tests.unit.build_engines.architectures import MirrorAveraged
 
 Array = npt.NDArray[np.float64]
 
@@ -158,7 +158,7 @@ def test_of_several_views_one_is_explained() -> None:
     assert plain_source.view == ""
     classifier.model.__class__ = MirrorAveraged
     source = attentive("vit", classifier)
-    assert source.view == "training.architecture.MirrorAveraged.forward"
+    assert source.view == "tests.unit.build_engines.architectures.MirrorAveraged.forward"
     images = torch.from_numpy(made_pictures(2, source.preprocessing))
     with torch.inference_mode():
         for mine, other in zip(rollout_module(source, 0)(images), rollout_module(plain_source, 0)(images), strict=True):

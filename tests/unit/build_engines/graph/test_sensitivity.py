@@ -23,22 +23,22 @@ from build_engines.graph.sensitivity import (
     sensitivity_table,
 )
 from build_engines.values import Graph, Precision, describe
-from tests.unit.build_engines.graph.converted import BUNDLED, PIXELS, answers, bundled, sabotaged
+from tests.unit.build_engines.graph.converted import PIXELS, TRAINED, answers, sabotaged, trained
 
-WANTED = answers(bundled(), PIXELS)
+WANTED = answers(trained(), PIXELS)
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    """The bundled model in INT8, for an engine."""
+    """The trained model in INT8, for an engine."""
     recipe = Recipe(Precision.INT8, for_engine=True)
-    return convert(bundled(), recipe, PIXELS, tmp_path_factory.mktemp("int8"))
+    return convert(trained(), recipe, PIXELS, tmp_path_factory.mktemp("int8"))
 
 
 @pytest.fixture(scope="module")
 def broken(engine: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Block]:
     """It, with the ranges of one block too small, and that block."""
-    block = blocks(bundled(), engine)[3]
+    block = blocks(trained(), engine)[3]
     return sabotaged(engine, block.nodes, 0.25, tmp_path_factory.mktemp("sabotaged") / "graph"), block
 
 
@@ -49,13 +49,13 @@ def agreement(graph: Graph, folder: Path) -> float:
 
 
 def test_the_blocks_of_a_transformer(engine: Graph) -> None:
-    found = blocks(bundled(), engine)
+    found = blocks(trained(), engine)
     assert [block.name for block in found] == ["patch_embed", "blocks.0", "blocks.1", "blocks.2", "blocks.3"]
     nodes = [node for block in found for node in block.nodes]
     assert len(nodes) == len(set(nodes))
     assert set(nodes) == set(quantised(onnx.load(engine.path)))
     # Weights of products have lost their names; the path from one block's norm to the next one's has not.
-    kinds = {node.name: node.op_type for node in onnx.load(BUNDLED).graph.node}
+    kinds = {node.name: node.op_type for node in onnx.load(TRAINED).graph.node}
     assert [[kinds[node] for node in block.nodes].count("MatMul") for block in found] == [0, 4, 4, 4, 4]
 
 
@@ -121,7 +121,7 @@ def test_graphs_that_do_not_belong_together_are_refused(tmp_path: Path, engine: 
 def test_the_sabotaged_block_ranks_first_and_is_kept(broken: tuple[Graph, Block], tmp_path: Path) -> None:
     graph, culprit = broken
     assert agreement(graph, tmp_path) < 0.97
-    ranked = rank_blocks(graph, blocks(bundled(), graph), PIXELS, WANTED, tmp_path)
+    ranked = rank_blocks(graph, blocks(trained(), graph), PIXELS, WANTED, tmp_path)
     assert ranked[0].block == culprit
     assert ranked[0].divergence > 10 * ranked[1].divergence
     assert [one.divergence for one in ranked] == sorted((one.divergence for one in ranked), reverse=True)
@@ -139,7 +139,7 @@ def test_the_sabotaged_block_ranks_first_and_is_kept(broken: tuple[Graph, Block]
 
 def test_blocks_are_kept_one_more_at_a_time_until_none_is_left(broken: tuple[Graph, Block], tmp_path: Path) -> None:
     graph, _ = broken
-    parts = blocks(bundled(), graph)
+    parts = blocks(trained(), graph)
     ranked = [Sensitivity(part, 1.0, 0.0, 0.0) for part in reversed(parts)]
     tried: list[int] = []
 
@@ -154,7 +154,7 @@ def test_blocks_are_kept_one_more_at_a_time_until_none_is_left(broken: tuple[Gra
 
 
 def test_a_graph_that_passes_is_left_as_it_is(engine: Graph, tmp_path: Path) -> None:
-    assert keep_blocks(bundled(), engine, lambda _: True, PIXELS, tmp_path) == ()
+    assert keep_blocks(trained(), engine, lambda _: True, PIXELS, tmp_path) == ()
     assert describe(tmp_path / "model.onnx").sha256 == engine.sha256
     assert os.listdir(tmp_path) == ["model.onnx"]
 
@@ -162,7 +162,7 @@ def test_a_graph_that_passes_is_left_as_it_is(engine: Graph, tmp_path: Path) -> 
 def test_one_that_does_not_is_written_with_its_worst_block_kept(broken: tuple[Graph, Block], tmp_path: Path) -> None:
     graph, culprit = broken
     answer = iter((False, True))
-    rows = keep_blocks(bundled(), graph, lambda _: next(answer), PIXELS, tmp_path)
+    rows = keep_blocks(trained(), graph, lambda _: next(answer), PIXELS, tmp_path)
     assert [row[0] for row in rows[:2]] == ["block", culprit.name]
     left = quantised(onnx.load(tmp_path / "model.onnx"))
     assert set(quantised(onnx.load(graph.path))) - set(left) == set(culprit.nodes)
@@ -170,9 +170,9 @@ def test_one_that_does_not_is_written_with_its_worst_block_kept(broken: tuple[Gr
 
 
 def test_a_graph_without_8_bits_has_nothing_to_keep(tmp_path: Path) -> None:
-    assert blocks(bundled(), bundled()) == ()
+    assert blocks(trained(), trained()) == ()
     with pytest.raises(PrecisionError, match="nothing in the graph is quantised"):
-        keep_until(lambda _: True, bundled(), (), tmp_path)
+        keep_until(lambda _: True, trained(), (), tmp_path)
 
 
 def test_the_table(broken: tuple[Graph, Block]) -> None:

@@ -1,4 +1,4 @@
-"""Lower precisions, from the plan to what is published or refused. With the bundled weights and pictures made here."""
+"""Lower precisions, from the plan to what is published or refused. With trained weights and pictures made here."""
 
 import dataclasses
 import shutil
@@ -24,7 +24,7 @@ from contract.config import from_pbtxt
 from contract.spec import Preprocessing
 from tests.unit.build_engines.conftest import Silent
 
-ROOT = Path(__file__).parents[4]
+DATA = Path(__file__).parents[3] / "data" / "vit_nano"
 
 
 PLAN = Plan(
@@ -32,8 +32,8 @@ PLAN = Plan(
     name="nano",
     repository=Path("models"),
     register=("training.architecture",),
-    checkpoint=ROOT / "training" / "result" / "weights.safetensors",
-    labels=ROOT / "training" / "result" / "labels.txt",
+    checkpoint=DATA / "weights.safetensors",
+    labels=DATA / "labels.txt",
     precisions=(Precision.FP32, Precision.INT8),
     calibration=Path("pictures.zip"),
     calibration_method="max",
