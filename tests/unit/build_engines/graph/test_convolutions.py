@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
-from build_engines.graph import export_graph
+from build_engines.graph import export_graph, open_graph
 from build_engines.graph.conversion import Recipe, convert
 from build_engines.graph.layers import activations, layers
 from build_engines.graph.packing import pack_weights
@@ -17,7 +17,7 @@ from build_engines.graph.qdq import check_like, quantised, strip
 from build_engines.model import load_timm_model
 from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
-from build_engines.values import Graph, Precision
+from build_engines.values import Graph, Precision, describe
 from contract.spec import Preprocessing
 from tests.unit.build_engines.graph.converted import answers
 from tests.unit.build_engines.tiny import SIDE, scrambled
@@ -116,3 +116,40 @@ def test_a_model_with_products_is_left_to_modelopt(tmp_path: Path) -> None:
     proto = onnx.load(str(narrow.path))
     kinds = {node.name: node.op_type for node in proto.graph.node}
     assert {kinds[name] for name in quantised(proto)} <= {"MatMul", "Gemm"}
+
+
+def test_convolutions_of_eight_bits_do_not_saturate_on_any_cpu(tmp_path: Path) -> None:
+    """Two products of 255 and 127 are more than 16 bits hold, in which CPUs without VNNI would add them."""
+    channels = 64
+    make = helper.make_node
+    nodes = [
+        make("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        make("Transpose", ["float"], ["x"], perm=[0, 3, 1, 2]),
+        make("QuantizeLinear", ["x", "one", "zero"], ["x_levels"]),
+        make("DequantizeLinear", ["x_levels", "one", "zero"], ["x_again"]),
+        make("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["weight_again"]),
+        make("Conv", ["x_again", "weight_again"], ["y"]),
+        make("QuantizeLinear", ["y", "y_scale", "zero"], ["y_levels"]),
+        make("DequantizeLinear", ["y_levels", "y_scale", "zero"], ["y_again"]),
+        make("Flatten", ["y_again"], ["probabilities"]),
+    ]
+    constants = {
+        "one": np.float32(1),
+        "zero": np.uint8(0),
+        "weight": np.full((2, channels, 1, 1), 127, np.int8),
+        "weight_scale": np.float32(1 / 127),
+        "weight_zero": np.int8(0),
+        "y_scale": np.float32(channels),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "sums",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", 1, 1, channels])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
+    found = open_graph(path).run(np.full((1, 1, 1, channels), 255, np.uint8))
+    assert found.tolist() == [[255.0 * channels] * 2]
+    assert as_computed(describe(path), tmp_path)["QLinearConv"] == 1
