@@ -21,7 +21,9 @@ class MaskedRecipe:
     register: tuple[str, ...] = choice(
         "import this Python module first, which registers an architecture with timm; repeatable", (), metavar="MODULE"
     )
-    image_size: int | None = choice("edge of the square that the model sees", None, metavar="PIXELS")
+    image_size: int | None = choice(
+        "edge of the square that the model sees (default: the model's)", None, metavar="PIXELS"
+    )
     epochs: int = choice("passes over the pictures; the paper's is 800", 100)
     batch_size: int = choice("pictures per step", 128)
     learning_rate: float = choice(f"AdamW's peak learning rate for a batch of {RATED_BATCH}", RATE)
