@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
-from PIL.ImageFile import ImageFile
 
 from contract.colours import brightest, is_deep, is_transparent, white_of
 from contract.orientation import Upright
@@ -19,6 +18,7 @@ from contract.spec import Preprocessing
 from service.arrivals import what_arrived, without_line_ends
 from service.avif import largest_frame
 from service.errors import CorruptImage, EmptyBody, ImageTooLarge, Overloaded, UnsupportedMedia, VitrineError
+from service.jpeg import decoded
 from service.layouts import unread_layout
 from service.metadata import drop_large_exif, without_metadata
 from service.structure import CountedBytes, check_layout, check_tags, decoder_bytes, picture_bytes, size_of_webp
@@ -50,11 +50,11 @@ Content = bytes
 """Of a file; `Opened` has another meaning for the name of the type."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Opened:
-    """A picture whose header was read, and nothing more."""
+    """A picture whose header was read, and nothing more; until it is decoded."""
 
-    picture: ImageFile
+    picture: Image.Image
     extent: Size | None
     """Of a JPEG that will be decoded at reduced scale (see `contract.pixels.to_pixels`)."""
     preprocessing: Preprocessing
@@ -84,6 +84,9 @@ class Opened:
         """
         with _pillow_errors("the picture is truncated or corrupt", self.content):
             animated = self.picture.format != "MPO" and getattr(self.picture, "is_animated", False)
+            whole = decoded(self.picture, self.content) if self.extent is None else None
+            if whole is not None:
+                self.picture = whole
             self.picture.load()
             given_up = ((animated, FIRST_FRAME_ONLY), (is_transparent(self.picture), ALPHA_OVER_WHITE))
             return (*(warning for applies, warning in given_up if applies), *_of_deep_samples(self.picture))
@@ -137,7 +140,7 @@ def open_picture(content: bytes, max_pixels: int, preprocessing: Preprocessing) 
         return Opened(picture, extent, preprocessing, stored_size, needed, content)
 
 
-def _of_deep_samples(picture: ImageFile) -> tuple[str, ...]:
+def _of_deep_samples(picture: Image.Image) -> tuple[str, ...]:
     """What a caller must know of samples of more than 8 bits, where their meaning is a guess."""
     if not is_deep(picture):
         return ()

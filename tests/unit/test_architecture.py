@@ -53,7 +53,7 @@ LAYERS = [
     ["service.catalog", "service.preparation"],
     ["service.survey", "service.images", "service.memory", "service.threads", "service.companions"],
     ["service.tritons"],
-    ["service.triton", "service.structure", "service.avif", "service.metadata", "service.deadline"],
+    ["service.triton", "service.structure", "service.avif", "service.jpeg", "service.metadata", "service.deadline"],
     ["service.arrivals", "service.layouts", "service.interruption"],
     ["service.metrics", "service.errors", "service.tracing", "service.rates", "service.states", "service.reasons"],
     ["service.settings", "service.stages", "service.occlusion", "service.rendering"],
