@@ -160,7 +160,10 @@ def best(
     probabilities: npt.NDArray[np.float32], labels: tuple[str, ...], top_k: int, min_score: float
 ) -> tuple[Prediction, ...]:
     """The `top_k` most probable classes that reach `min_score`, best first; ties in the order of their index."""
-    order = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
+    candidates = np.arange(len(probabilities))
+    if top_k < len(probabilities):  # Sorting all of a thousand takes three times as long.
+        candidates = np.flatnonzero(probabilities >= np.partition(probabilities, -top_k)[-top_k])
+    order = candidates[np.argsort(-probabilities[candidates], kind="stable")][:top_k].tolist()
     scored = ((index, float(probabilities[index])) for index in order)
     return tuple(Prediction(labels[index], index, score) for index, score in scored if score >= min_score)
 

@@ -7,7 +7,7 @@ one batch, of which every thread runs a part. Knows only what the entry's config
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,7 +124,7 @@ class TritonPythonModel:
 
     def _groups(self, works: Sequence[Work]) -> Iterable[list[Work]]:
         """The requests that can share a run: those whose arrays differ along the batch axis only."""
-        if not self._batches:
+        if not self._batches or len(works) == 1:
             return [[work] for work in works]
         ordered = sorted(works, key=shape_beside_batch)
         return [list(group) for _, group in groupby(ordered, key=shape_beside_batch)]
@@ -144,9 +144,11 @@ class TritonPythonModel:
         for name, array in outputs.items():
             if len(array) != sum(rows):
                 raise ValueError(f"the graph made {len(array)} rows of {name} from a batch of {sum(rows)}")
-        cuts = np.cumsum(rows)[:-1]
-        pieces = {name: np.split(array, cuts) for name, array in outputs.items()}
-        return [response({name: pieces[name][place] for name in names}, wanted[place]) for place in range(len(group))]
+        own = (slice(end - count, end) for end, count in zip(accumulate(rows), rows, strict=True))
+        return [
+            response({name: array[rows_of_it] for name, array in outputs.items()}, asked)
+            for rows_of_it, asked in zip(own, wanted, strict=True)
+        ]
 
     def _run(self, names: Sequence[str], feed: dict[str, Array], rows: int) -> Sequence[Array]:
         """Run a batch: each thread has as many rows of its own as the others, and all of them share what is left.
@@ -160,8 +162,8 @@ class TritonPythonModel:
         own, count = share * self._threads, -(-share // _LARGEST_PART) * self._threads
         answers: list[Sequence[Array]] = []
         if own:
-            pieces = {name: np.array_split(array[:own], count) for name, array in feed.items()}
-            parts = ({name: cut[place] for name, cut in pieces.items()} for place in range(count))
+            bounds = pairwise(own * place // count for place in range(count + 1))
+            parts = ({name: array[start:end] for name, array in feed.items()} for start, end in bounds)
             answers += self._pool.map(lambda part: self._alone.run(names, part), parts)
         if rows > own:
             answers.append(self._session.run(names, {name: array[own:] for name, array in feed.items()}))

@@ -81,6 +81,16 @@ def test_the_best_classes_come_first_and_ties_by_index() -> None:
     assert [prediction.label for prediction in predictions] == ["b", "a", "c"]
 
 
+@pytest.mark.parametrize("levels", [2, 7, 1000], ids="{} levels".format)
+def test_the_best_are_the_first_of_all_in_order(levels: int) -> None:
+    scores = np.random.default_rng(levels).integers(0, levels, 50).astype(np.float32) / levels
+    whole = sorted(range(50), key=lambda index: (-scores[index], index))
+    for top_k in range(1, 52):
+        found = best(scores, tuple(map(str, range(50))), top_k, 0.0)
+        assert [prediction.index for prediction in found] == whole[:top_k]
+        assert [prediction.score for prediction in found] == [scores[index] for index in whole[:top_k]]
+
+
 async def test_a_broken_picture_is_counted_as_such(bench: Bench) -> None:
     (error,) = (await bench.classify(GREEN[:40])).results
     assert isinstance(error, CorruptImage)
