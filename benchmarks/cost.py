@@ -1,11 +1,12 @@
 """What a request costs beside what its picture costs: CPU time of gateway and Triton, with a model that costs nothing.
 
     python -m benchmarks.cost --data photos.zip
+    git worktree add ../before COMMIT && python -m benchmarks.cost --data photos.zip --beside ../before
 
 Posts the pictures of a folder or zip (JPEG, as they are) over so many connections to the gateway, whose Triton serves a
 model that looks at one pixel; in the same run, in turn, one thread decodes, resizes and crops the same pictures with
-Pillow, in one step. The ratio is what a person pays for HTTP, gRPC, batching, limits and metrics. The load comes from
-this process; its own CPU time is not counted.
+Pillow, in one step. The ratio is what a person pays for HTTP, gRPC, batching, limits and metrics; beside it, that of
+the gateway alone, without Triton. The load comes from this process; its own CPU time is not counted.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from rich.table import Table
 from benchmarks.gateway import over_http
 from contract.config import CONFIG_FILE, LABELS_FILE, MODEL_FILE, Scheduling, to_pbtxt, write_config
 from contract.spec import Entry, Preprocessing
-from embedded.supervisor import Options, Stack
+from embedded.supervisor import GATEWAY, Options, Stack
 
 GRAPH = Path(__file__).with_name("data") / "nothing.onnx"
 MODEL = "nothing"
@@ -78,26 +80,32 @@ def publish(repository: Path) -> None:
 
 
 async def measure(options: argparse.Namespace, console: Console) -> None:
-    """Start a stack, load it and the bare loop in turn, print the table."""
+    """Start the stacks, load them and the bare loop in turn, print the table."""
     contents = read(options.data, options.largest)
     table = Table(title=f"{len(contents)} pictures, {options.seconds:g} s a row")
-    for head in ("connections", "round", "bare CPU-ms", "served CPU-ms", "ratio", "requests/s", "p50 ms", "p99 ms"):
+    heads = ["connections", "gateway", "bare CPU-ms", "served", "of it gateway", "ratio", "of it gateway"]
+    for head in (*heads, "requests/s", "p50 ms", "p99 ms"):
         table.add_column(head, justify="right")
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
+    commands = {"this": GATEWAY, **{path.name: ("env", "-C", str(path), *GATEWAY) for path in options.beside}}
+    async with AsyncExitStack() as opened:
+        repository = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "repository"
         publish(repository)
-        async with Stack(Options(repository)) as stack:
-            await stack.ready()
-            for connections in options.connections:
-                await over_http(
-                    stack, MODEL, cycle(contents), connections, 1.0
-                )  # the first requests are not like the others
-                for number in range(options.rounds):
-                    alone = await asyncio.to_thread(bare_ms, contents, options.seconds)
+        stacks = {
+            name: await opened.enter_async_context(Stack(Options(repository, gateway=command)))
+            for name, command in commands.items()
+        }
+        for connections in options.connections:
+            for stack in stacks.values():  # The first requests are not like the others.
+                await stack.ready()
+                await over_http(stack, MODEL, cycle(contents), connections, 1.0)
+            for _ in range(options.rounds):
+                alone = await asyncio.to_thread(bare_ms, contents, options.seconds)
+                for name, stack in stacks.items():
                     load = await over_http(stack, MODEL, cycle(contents), connections, options.seconds)
-                    figures = [alone, load.cpu_ms, load.cpu_ms / alone, load.rate]
-                    figures += [load.percentile_ms(50), load.percentile_ms(99)]
-                    table.add_row(str(connections), str(number + 1), *(f"{figure:.2f}" for figure in figures))
+                    figures = [alone, load.cpu_ms, load.gateway_cpu_ms]
+                    figures += [load.cpu_ms / alone, load.gateway_cpu_ms / alone]
+                    figures += [load.rate, load.percentile_ms(50), load.percentile_ms(99)]
+                    table.add_row(str(connections), name, *(f"{figure:.2f}" for figure in figures))
     console.print(table)
 
 
@@ -109,7 +117,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each row; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="for each number of connections; default: %(default)s")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32], help="default: %(default)s")
-    asyncio.run(measure(parser.parse_args(), Console(width=120)))
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CHECKOUT",
+        help="load the gateway of another commit's working tree as well; may be given several times",
+    )
+    asyncio.run(measure(parser.parse_args(), Console(width=140)))
     return 0
 
 

@@ -49,6 +49,8 @@ class Load:
     latencies_ms: npt.NDArray[np.float64]
     cpu_ms: float
     """Of gateway and Triton together, per request."""
+    gateway_cpu_ms: float
+    """Of the gateway alone."""
     batch: float
     """Pictures in one execution, as Triton counts."""
 
@@ -64,11 +66,11 @@ class Load:
 
 async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, stack: Stack, model: str) -> Load:
     """Every callable asks again as soon as it was answered."""
-    pids = [pid for pid in (stack.gateway_pid, stack.triton_pid) if pid is not None]
+    gateway, triton = ([] if pid is None else [pid] for pid in (stack.gateway_pid, stack.triton_pid))
     latencies: list[float] = []
     ran_before = await ran(stack, model)
     started = time.perf_counter()
-    cpu_before = cpu_seconds(pids)
+    cpu_before = cpu_seconds(gateway), cpu_seconds(triton)
 
     async def work(one: Callable[[], Awaitable[None]]) -> None:
         while (begun := time.perf_counter()) - started < seconds:
@@ -77,10 +79,14 @@ async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, 
 
     await asyncio.gather(*(work(one) for one in ask))
     elapsed = time.perf_counter() - started
-    cpu_ms = (cpu_seconds(pids) - cpu_before) * 1000 / len(latencies)
+    cpu_after = cpu_seconds(gateway), cpu_seconds(triton)
+    of_gateway, of_triton = (
+        (after - before) * 1000 / len(latencies) for before, after in zip(cpu_before, cpu_after, strict=True)
+    )
     await asyncio.sleep(METRICS_S)
     pictures, executions = (after - before for before, after in zip(ran_before, await ran(stack, model), strict=True))
-    return Load(len(latencies), elapsed, np.array(latencies), cpu_ms, pictures / executions)
+    together = of_gateway + of_triton
+    return Load(len(latencies), elapsed, np.array(latencies), together, of_gateway, pictures / executions)
 
 
 async def ran(stack: Stack, model: str) -> tuple[float, float]:
