@@ -1,6 +1,7 @@
 """JPEGs by libjpeg-turbo and by Pillow: the same pixels, and Pillow's answer to every file that is broken."""
 
 import io
+import random
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from contract.orientation import Upright
 from contract.spec import Preprocessing
-from service.errors import CorruptImage
+from service import images
+from service.errors import CorruptImage, VitrineError
 from service.images import open_picture
 from service.jpeg import decoded
 from tests.fakes import encoded, turned
@@ -113,3 +115,42 @@ def test_a_truncated_file_is_refused(length: int) -> None:
     content = encoded(a_photograph(), "JPEG")[:length]
     with pytest.raises(CorruptImage, match="truncated"):
         open_picture(content, 10**6, LARGE).decode()
+
+
+def judged(content: bytes) -> tuple[str, bytes]:
+    """What comes of a file: the code of its error, or its warnings and its pixels."""
+    try:
+        opened_by_us = open_picture(content, 10**6, LARGE)
+        warnings = opened_by_us.decode()
+    except VitrineError as error:
+        return error.code, b""
+    return " ".join(warnings), opened_by_us.picture.convert("RGB").tobytes()
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """A file with bytes changed, left out, put in, or cut off."""
+    data = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        at = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                del data[at : at + chance.randrange(1, 40)]
+            case 2:
+                data[at:at] = chance.randbytes(chance.randrange(1, 8))
+            case _:
+                data = data[: max(at, len(data) // 2)] + chance.randbytes(4)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
+def test_a_damaged_file_is_what_it_is_to_pillow(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(str(options))  # noqa: S311 (the same files each time)
+    whole = encoded(a_photograph((61, 43)), "JPEG", **options)
+    files = [damaged(whole, chance) for _ in range(60)]
+    ours = [judged(each) for each in files]
+    monkeypatch.setattr(images, "decoded", lambda picture, content: None)
+    assert ours == [judged(each) for each in files]
+    assert len({code for code, _ in ours}) > 1
+    assert any(pixels for _, pixels in ours)
