@@ -21,10 +21,11 @@ def decoded(picture: Image.Image, content: bytes) -> Image.Image | None:
     if picture.format != "JPEG" or picture.mode != "RGB":
         return None
     try:
+        # The memory that there is was asked for by the size that Pillow read.
+        if simplejpeg.decode_jpeg_header(content)[1::-1] != picture.size:
+            return None
         pixels = simplejpeg.decode_jpeg(content, "RGBX", strict=True)
     except ValueError:
-        return None
-    if picture.size != pixels.shape[1::-1]:
         return None
     # `Image.frombuffer` does this for RGBX only, which has the same bytes under a name that fewer functions take.
     return picture._new(_imaging.map_buffer(pixels, picture.size, "raw", 0, ("RGB", 0, 1)))

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -108,6 +109,14 @@ def test_bytes_before_a_marker_are_taken_as_pillow_takes_them() -> None:
     opened_by_us = open_picture(odd, 10**6, LARGE)
     opened_by_us.decode()
     assert np.array_equal(np.asarray(opened_by_us.picture), np.asarray(opened(odd)))
+
+
+def test_a_file_whose_size_is_read_in_two_ways_is_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(a_photograph(), "JPEG")
+    picture = opened(content)
+    picture._size = (163, 120)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)  # It is not called: that would take the memory.
+    assert decoded(picture, content) is None
 
 
 @pytest.mark.parametrize("length", [1500, 2000, -2])
