@@ -47,12 +47,16 @@ class Load:
     requests: int
     seconds: float
     latencies_ms: npt.NDArray[np.float64]
-    cpu_ms: float
-    """Of gateway and Triton together, per request."""
     gateway_cpu_ms: float
-    """Of the gateway alone."""
+    """Per request, like the next."""
+    triton_cpu_ms: float
     batch: float
     """Pictures in one execution, as Triton counts."""
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of gateway and Triton together, per request."""
+        return self.gateway_cpu_ms + self.triton_cpu_ms
 
     @property
     def rate(self) -> float:
@@ -85,8 +89,7 @@ async def closed_loop(ask: list[Callable[[], Awaitable[None]]], seconds: float, 
     )
     await asyncio.sleep(METRICS_S)
     pictures, executions = (after - before for before, after in zip(ran_before, await ran(stack, model), strict=True))
-    together = of_gateway + of_triton
-    return Load(len(latencies), elapsed, np.array(latencies), together, of_gateway, pictures / executions)
+    return Load(len(latencies), elapsed, np.array(latencies), of_gateway, of_triton, pictures / executions)
 
 
 async def ran(stack: Stack, model: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""JPEGs by libjpeg-turbo straight into an array: the pixels that Pillow makes of the same file, a tenth sooner.
+"""JPEGs by libjpeg-turbo straight into an array: the pixels that Pillow makes of the same file, in less time.
 
 Pillow clears a picture's memory first, and copies each row into it from libjpeg's
 (docs/decisions/0009-jpeg-by-simplejpeg.md).
@@ -11,8 +11,8 @@ from PIL import Image, _imaging
 def decoded(picture: Image.Image, content: bytes) -> Image.Image | None:
     """The whole picture of an opened JPEG in colour, with what Pillow knows of it beside its pixels.
 
-    None where Pillow is to decode it: other formats and colours, and a file that libjpeg has anything to say against,
-    of which Pillow takes some.
+    None where Pillow is to decode it: other formats and colours, a file of which libjpeg reads another size, and one
+    that it has anything to say against, of which Pillow takes some.
 
     Args:
         picture: opened by Pillow, neither loaded nor asked for at reduced scale.

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -144,6 +145,29 @@ def encoded(picture: Image.Image, picture_format: str = "PNG", **options: Any) -
     buffer = io.BytesIO()
     picture.save(buffer, picture_format, **options)
     return buffer.getvalue()
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """The file with bits flipped, bytes replaced, cut out, doubled, or its end missing."""
+    broken = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 8, 64))):
+        at = chance.randrange(len(broken))
+        match chance.randrange(6):
+            case 0:
+                broken[at] ^= 1 << chance.randrange(8)
+            case 1:
+                broken[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+            case 2:
+                broken[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0"))
+            case 3:
+                del broken[at : at + chance.randrange(1, 16)]
+            case 4:
+                broken[at:at] = broken[at : at + 32]
+            case _:
+                del broken[max(1, at) :]
+        if not broken:
+            return b"\0"
+    return bytes(broken)
 
 
 def turned(picture: Image.Image, orientation: int, picture_format: str = "PNG") -> bytes:

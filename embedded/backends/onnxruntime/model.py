@@ -124,7 +124,7 @@ class TritonPythonModel:
 
     def _groups(self, works: Sequence[Work]) -> Iterable[list[Work]]:
         """The requests that can share a run: those whose arrays differ along the batch axis only."""
-        if not self._batches or len(works) == 1:
+        if not self._batches:
             return [[work] for work in works]
         ordered = sorted(works, key=shape_beside_batch)
         return [list(group) for _, group in groupby(ordered, key=shape_beside_batch)]

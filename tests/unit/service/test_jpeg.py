@@ -15,7 +15,7 @@ from service import images
 from service.errors import CorruptImage, VitrineError
 from service.images import open_picture
 from service.jpeg import decoded
-from tests.fakes import encoded, turned
+from tests.fakes import encoded, mutated, turned
 
 LARGE, SMALL = Preprocessing(512, 512, crop_pct=1.0), Preprocessing(8, 8, crop_pct=1.0)
 KINDS = {
@@ -136,28 +136,11 @@ def judged(content: bytes) -> tuple[str, bytes]:
     return " ".join(warnings), opened_by_us.picture.convert("RGB").tobytes()
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """A file with bytes changed, left out, put in, or cut off."""
-    data = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 4, 16))):
-        at = chance.randrange(len(data))
-        match chance.randrange(4):
-            case 0:
-                data[at] = chance.randrange(256)
-            case 1:
-                del data[at : at + chance.randrange(1, 40)]
-            case 2:
-                data[at:at] = chance.randbytes(chance.randrange(1, 8))
-            case _:
-                data = data[: max(at, len(data) // 2)] + chance.randbytes(4)
-    return bytes(data)
-
-
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 def test_a_damaged_file_is_what_it_is_to_pillow(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(str(options))  # noqa: S311 (the same files each time)
     whole = encoded(a_photograph((61, 43)), "JPEG", **options)
-    files = [damaged(whole, chance) for _ in range(60)]
+    files = [mutated(whole, chance) for _ in range(60)]
     ours = [judged(each) for each in files]
     monkeypatch.setattr(images, "decoded", lambda picture, content: None)
     assert ours == [judged(each) for each in files]
