@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks.http import Answer, Connection
 from embedded.supervisor import Options
-from tests.fakes import a_picture, encoded
+from tests.fakes import a_picture, encoded, mutated
 from tests.integration.conftest import Running, running
-from tests.unit.service.test_mutations import FORMATS, mutated
+from tests.unit.service.test_mutations import FORMATS
 
 pytestmark = pytest.mark.soak
 
