@@ -1,6 +1,7 @@
 """Several workers as processes, without a Triton: how they end, and what is told of them."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -43,7 +44,8 @@ def test_workers_that_cannot_start_end_the_parent_with_the_reason() -> None:
     assert process.returncode == 1
     assert "vitrine: the API keys /dev/fd/99 cannot be read" in output
     assert "ended (exit code 1); starting another" in output
-    assert "5 workers in a row ended before they served: giving up" in output
+    # The fifth and the sixth may end together.
+    assert re.search(r"[56] workers in a row ended before they served: giving up", output)
     assert "Traceback" not in output
 
 
