@@ -165,6 +165,7 @@ class Plan:
             raise PlanError("--checkpoint and --no-pretrained exclude each other: the checkpoint brings the weights")
         self._check_precisions()
         self._check_words()
+        self._check_rounding()
         self._check_numbers()
         self._check_pictures()
         self._check_notes()
@@ -190,12 +191,6 @@ class Plan:
             )
 
     def _check_words(self) -> None:
-        if self.weights != "fp32" and self.compiler is not Compiler.NONE:
-            raise PlanError("--weights is for entries that ONNX Runtime serves; leave it out, or --compiler")
-        if not (self.calibration or self.evaluation):
-            for choice, chosen in (("bf16", Precision.BF16 in self.precisions), ("--weights", self.weights != "fp32")):
-                if chosen:
-                    raise PlanError(f"{choice} must be judged by pictures: give --evaluation")
         for option, words, value in (
             ("weights", values_of(kind_of("weights")), self.weights),
             ("calibration-method", values_of(kind_of("calibration_method")), self.calibration_method),
@@ -203,6 +198,15 @@ class Plan:
         ):
             if value not in words:
                 raise PlanError(f"--{option} is one of {', '.join(words)}, not {value!r}")
+
+    def _check_rounding(self) -> None:
+        """What is less exact than FP32 and calibrated by nothing."""
+        if self.weights != "fp32" and self.compiler is not Compiler.NONE:
+            raise PlanError("--weights is for entries that ONNX Runtime serves; leave it out, or --compiler")
+        if not (self.calibration or self.evaluation):
+            for choice, chosen in (("bf16", Precision.BF16 in self.precisions), ("--weights", self.weights != "fp32")):
+                if chosen:
+                    raise PlanError(f"{choice} must be judged by pictures: give --evaluation")
 
     def _check_numbers(self) -> None:
         opt = self.opt_batch_size
