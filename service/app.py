@@ -101,7 +101,7 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
             "metrics": False,
             "logs": False,
             "operation_spans": False,
-            "exclude": lambda scope: not is_api(scope["path"]),
+            "exclude": lambda scope: not is_api(scope),
         },
     )
     around = {

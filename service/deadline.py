@@ -11,11 +11,13 @@ class Deadline:
     """A moment of this process's monotonic clock, in seconds."""
 
     at: float
+    hurried: bool = False
+    """Whether the caller asked for an answer sooner than the gateway promises one."""
 
     @classmethod
-    def after(cls, seconds: float) -> "Deadline":
+    def after(cls, seconds: float, *, hurried: bool = False) -> "Deadline":
         """So many seconds from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(time.monotonic() + seconds, hurried)
 
     @property
     def left(self) -> float:

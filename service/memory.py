@@ -76,10 +76,14 @@ class DecodingMemory:
         """Give them back, to those who wait first. From any thread."""
         with self._lock:
             self._taken -= needed
-            while self._waiting and self._taken + self._waiting[0][0] <= self._size:
-                granted, waiting = self._waiting.popleft()
-                self._taken += granted
-                waiting.get_loop().call_soon_threadsafe(self._grant, granted, waiting)
+            self._serve()
+
+    def _serve(self) -> None:
+        """Grant what there is to those who wait, in their order; under the lock."""
+        while self._waiting and self._taken + self._waiting[0][0] <= self._size:
+            granted, waiting = self._waiting.popleft()
+            self._taken += granted
+            waiting.get_loop().call_soon_threadsafe(self._grant, granted, waiting)
 
     async def wait_for(self, needed: int) -> None:
         """Take so many bytes as soon as they are there.
@@ -104,6 +108,7 @@ class DecodingMemory:
             timer.cancel()
             with self._lock, suppress(ValueError):  # Granted already.
                 self._waiting.remove((needed, waiting))
+                self._serve()  # Who stood behind may need less.
 
     @asynccontextmanager
     async def lent(self, needed: int) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import functools
 import logging
 import os
@@ -72,15 +73,23 @@ def listen(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
     path = settings.host.removeprefix(UNIX)
     at_unix = path != settings.host
     if at_unix:
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.unlink(path)  # A process that ended leaves its own; another file is not ours to remove.
+        _clear(path)
         api = uvicorn.Config("", uds=path, log_config=None).bind_socket()
     else:
         api = _bound(settings.host, settings.port)
     if settings.metrics_port is None:
         return api, None
     return api, _bound(_METRICS_HOST if at_unix else settings.host, settings.metrics_port)
+
+
+def _clear(path: str) -> None:
+    """Remove the socket that a process left which ended. Another file is not ours to remove."""
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking,
+    ):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and asking.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
 
 
 def _bound(host: str, port: int) -> socket.socket:

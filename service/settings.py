@@ -67,11 +67,12 @@ def _path(text: str) -> str:
 class Settings(BaseModel):
     """In the environment each name is in capitals, with `VITRINE_` before it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on; `::` is that of IPv6 and IPv4, `unix:/run/vitrine.sock` a UNIX socket.",
+        description="Address to listen on; `::` is that of IPv6 and IPv4, `unix:/run/vitrine.sock` a UNIX socket, "
+        "open to all who may enter its folder.",
     )
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     metrics_port: int | None = Field(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -28,6 +28,7 @@ from service.errors import (
     MalformedRequest,
     ReadTimeout,
     TooManyPictures,
+    VitrineError,
 )
 from service.interruption import Interruption
 
@@ -41,6 +42,13 @@ _DATA_URL = re.compile(r"\s*data:[^,]{0,256};base64,", re.IGNORECASE)
 _SPELLINGS = re.compile(rb"[-_\t\r\n]")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _URL = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
+_PARTS = 4096
+"""Commas and opening brackets that JSON may have. Base64 has none, so a picture has two at most; each of others becomes
+an object of a hundred bytes and more, and pydantic took seconds, in which the event loop stood still."""
+_LARGE_BYTES = 65_536
+"""From here on text that is not ASCII is refused unread: it would be four bytes a character in memory."""
+_WIDE = re.compile(rb"\\u(?!00[0-7])")
+"""What makes such text of JSON that is ASCII."""
 
 
 class PictureIn(BaseModel):
@@ -54,7 +62,9 @@ class PicturesIn(BaseModel):
     """Several pictures in JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    images: list[Annotated[str, Field(json_schema_extra=_BASE64)]] = Field(json_schema_extra={"minItems": 1})
+    images: Annotated[list[Annotated[str, Field(json_schema_extra=_BASE64)]], FailFast()] = Field(
+        json_schema_extra={"minItems": 1}
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ async def read_pictures(request: Request, until: Arrival, expected: Expected) ->
         InvalidBody: JSON of another shape, or an image that is no base64.
         TooManyPictures: there are more than expected.
         ReadTimeout: the body did not arrive in its time.
-        DeadlineExceeded: the deadline passed before it had arrived.
+        DeadlineExceeded: nor in that which the caller gave, which is shorter.
         ClientLeft: the client closed the connection.
         BodyTooLarge: from the middleware that counts the bytes.
         Overloaded: likewise; there is no memory for them.
@@ -123,11 +133,10 @@ async def read_whole(request: Request, until: Arrival) -> bytes:
 async def _in_time(reading: Awaitable[_T], until: Arrival) -> _T:
     """What `reading` gives, if the body arrives in time."""
     left = until.deadline.left
-    late = (
-        DeadlineExceeded("the deadline passed before the body had arrived")
-        if left < until.seconds
-        else ReadTimeout(f"the body did not arrive within {until.seconds:g} s")
-    )
+    if until.deadline.hurried and left < until.seconds:
+        late: VitrineError = DeadlineExceeded("the deadline passed before the body had arrived")
+    else:  # By the gateway's own deadline too it is the body that took too long, and nobody here is slow.
+        late = ReadTimeout(f"the body did not arrive within {min(until.seconds, round(left, 2)):g} s")
     try:
         with Interruption(min(until.seconds, left), late):
             return await reading
@@ -217,21 +226,29 @@ def _what_is_wrong(error: MultiPartException) -> str:
 
 async def _in_json(body: bytes, expected: Expected) -> list[bytes]:
     if not body:
-        example = '{"image": "<base64>"}' if expected.one else '{"images": ["<base64>"]}'
-        raise EmptyBody(f"the body is empty; send JSON like {example}")
+        raise EmptyBody(f"the body is empty; send JSON like {_example(expected)}")
     # In a thread: tens of megabytes take as many milliseconds, and others wait for the loop.
     return await asyncio.to_thread(_decoded, body, expected)
 
 
+def _example(expected: Expected) -> str:
+    return '{"image": "<base64>"}' if expected.one else '{"images": ["<base64>"]}'
+
+
 def _decoded(body: bytes, expected: Expected) -> list[bytes]:
+    content = body.removeprefix(codecs.BOM_UTF8)
+    if sum(map(content.count, (b",", b"[", b"{"))) > _PARTS:
+        raise InvalidBody(f"the JSON has too many parts; send {_example(expected)} and nothing else")
+    if len(content) > _LARGE_BYTES and not (content.isascii() and _WIDE.search(content) is None):
+        raise InvalidBody("the JSON has characters that base64 has not")
     try:
-        found = expected.shape.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
+        found = expected.shape.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            raise MalformedRequest("the body is not JSON, although its media type says so") from error
+            raise MalformedRequest("the body is not JSON, although its media type says so") from None
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise InvalidBody(f"{where[:128]}: {first['msg']}") from error
+        raise InvalidBody(f"{where[:128]}: {first['msg']}") from None
     images = [found.image] if isinstance(found, PictureIn) else found.images
     if len(images) > expected.most:
         raise _too_many(expected)
@@ -246,10 +263,11 @@ def _from_base64(text: str, number: int) -> bytes:
     if data is None and _URL.match(text):
         raise InvalidBody("pictures are not fetched from URLs; send the picture itself, as base64")
     try:
-        plain = text[data.end() if data else 0 :].strip().encode("ascii")
+        plain = text[data.end() if data else 0 :].encode("ascii").strip()
         if _SPELLINGS.search(plain):
             plain = plain.translate(_STANDARD, b"\t\r\n")
-        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+        plain += b"=" * (-len(plain) % 4)
+        return base64.b64decode(plain, validate=True)
     except (binascii.Error, ValueError) as error:
         spaces = "; it has spaces, which a form makes of +" if " " in text.strip() else ""
         raise InvalidBody(f"image {number} is not base64{spaces}") from error

@@ -11,6 +11,9 @@ from service.errors import BodyTooLarge, MalformedRequest, UnsupportedMedia
 CODINGS = ("gzip", "x-gzip", "deflate")
 _PIECE_BYTES = 262_144
 """Unpacked at a time: a thousandth of them may have come in, and memory is asked for before the next."""
+_MEMBERS = 1_000
+"""Of a gzip body at most (RFC 1952, 2.2). Tools that write many begin one for each 64 KB; an empty one has 20
+bytes, and is a way to a thread and back."""
 _EITHER = 32 + zlib.MAX_WBITS
 """zlib finds out which of gzip (RFC 1952) and zlib (RFC 1950, which `deflate` stands for) it is."""
 
@@ -22,6 +25,7 @@ class Unpacking:
         self._coding, self._limit = coding, limit
         self._stream = zlib.decompressobj(_EITHER)
         self._unpacked = 0
+        self._members = 1
 
     @classmethod
     def of(cls, headers: Headers, limit: int) -> "Unpacking | None":
@@ -47,13 +51,13 @@ class Unpacking:
 
         Raises:
             BodyTooLarge: it unpacks to more than the limit.
-            MalformedRequest: it is not of its coding, or ends in the middle.
+            MalformedRequest: it is not of its coding, ends in the middle, or has too many members.
             Overloaded: from `grow`.
         """
         pieces = []
         while content:
             if self._stream.eof:
-                self._stream = zlib.decompressobj(_EITHER)  # The next of several members (RFC 1952, 2.2).
+                self._begin_next()
             try:
                 piece = await asyncio.to_thread(self._stream.decompress, content, _PIECE_BYTES)
             except zlib.error:
@@ -67,3 +71,9 @@ class Unpacking:
         if last and not self._stream.eof and self._unpacked:
             raise MalformedRequest(f"the {self._coding} body ends in the middle")
         return b"".join(pieces)
+
+    def _begin_next(self) -> None:
+        self._members += 1
+        if self._members > _MEMBERS:
+            raise MalformedRequest(f"the {self._coding} body has more than {_MEMBERS} members; compress it in one go")
+        self._stream = zlib.decompressobj(_EITHER)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
+from starlette._utils import get_route_path
 from starlette.types import Scope
 
 from service.admission import Admission
@@ -38,18 +39,26 @@ class RequestContext:
     """The error's code, once there is one."""
     fault: Fault = Fault.NONE
     """Whose it is, once there is an error."""
-    cause: BaseException | None = None
-    """The foreign exception behind it, for the log."""
+    cause: str = ""
+    """The foreign exception behind it, for the log; its words alone, as it may hold the body."""
 
 
-def is_open_inference(path: str) -> bool:
-    """Whether a path is the Open Inference Protocol's."""
-    return f"{path}/".startswith(f"{OPEN_INFERENCE}/")
+def path_of(scope: Scope) -> str:
+    """The path that the router looks for: without `VITRINE_ROOT_PATH`.
+
+    By the router's own function: a path that it reads otherwise than whoever asks for a key would need none.
+    """
+    return get_route_path(scope)
 
 
-def is_api(path: str) -> bool:
+def is_open_inference(scope: Scope) -> bool:
+    """Whether a request is the Open Inference Protocol's."""
+    return f"{path_of(scope)}/".startswith(f"{OPEN_INFERENCE}/")
+
+
+def is_api(scope: Scope) -> bool:
     """Whether a key is asked for, where there are keys: not of those who only ask for health."""
-    return path.startswith((f"{API}/", f"{OPEN_INFERENCE}/models/"))
+    return path_of(scope).startswith((f"{API}/", f"{OPEN_INFERENCE}/models/"))
 
 
 def bind_context(scope: Scope, context: RequestContext) -> None:

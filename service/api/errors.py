@@ -170,7 +170,8 @@ def answer_to(error: VitrineError, context: RequestContext) -> JSONResponse:
         traceback.clear_frames(passed.__traceback__)
         passed = passed.__cause__ or passed.__context__
     context.code, context.fault = error.code, _fault_of(error, context)
-    context.cause = error.__cause__
+    if error.__cause__ is not None:
+        context.cause = f"{type(error.__cause__).__name__}: {str(error.__cause__)[:500]}"
     return document(error, context)
 
 

@@ -29,11 +29,18 @@ class HeadMiddleware:
 
 
 class RootPathMiddleware:
-    """Says under which path a proxy has the application, which sees its own paths only (ASGI, `root_path`)."""
+    """Says under which path a proxy has the application (ASGI, `root_path`).
+
+    The proxy may strip it or not: what comes out starts with it once.
+    """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app, self._root_path = app, root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await self._app({**scope, "root_path": self._root_path}, receive, send)
+        if scope["type"] == "http":
+            path = scope["path"]
+            whole = path if path.startswith(f"{self._root_path}/") else self._root_path + path
+            scope = {**scope, "root_path": self._root_path, "path": whole}
+        await self._app(scope, receive, send)

@@ -13,12 +13,12 @@ from opentelemetry.trace import Tracer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.deps import RequestContext, bind_context, is_api, is_open_inference
+from service.api.deps import RequestContext, bind_context, is_api, is_open_inference, path_of
 from service.api.errors import INTERNAL, answer_to, problem
 from service.api.incoming import Body
 from service.errors import ClientLeft, Fault, VitrineError
 from service.keys import Keys
-from service.memory import BodyMemory
+from service.memory import BodyMemory, HeldBody
 from service.metrics import Metrics
 from service.stages import Stages
 from service.tracing import following, trace_id
@@ -57,12 +57,12 @@ class RequestMiddleware:
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         context = RequestContext(
-            _request_id(headers.get("x-request-id")), Stages(self._tracer), is_open_inference(scope["path"])
+            _request_id(headers.get("x-request-id")), Stages(self._tracer), is_open_inference(scope)
         )
         bind_context(scope, context)
         held = self._bodies.body()
-        body = Body(receive, headers, held, scope["path"])
-        answer = _Answer(send, context, body)
+        body = Body(receive, headers, held, path_of(scope))
+        answer = _Answer(send, context, body, held)
         self._metrics.in_flight.inc()
         try:
             self._admit(scope, headers, context)
@@ -85,7 +85,7 @@ class RequestMiddleware:
         """Ask for a key where keys are asked for. Probes, metrics and the documentation need none, nor does OPTIONS:
         browsers send none with it.
         """
-        if self._keys and is_api(scope["path"]) and scope["method"] != "OPTIONS":
+        if self._keys and is_api(scope) and scope["method"] != "OPTIONS":
             kind, _, key = headers.get("authorization", "").partition(" ")
             context.caller = self._keys.admit(key.strip() if kind.lower() == "bearer" else None)
 
@@ -113,16 +113,16 @@ class RequestMiddleware:
             "seconds": round(context.stages.total(), 5),
             "stages": {stage: round(seconds, 5) for stage, seconds in context.stages.seconds.items()},
         }
-        if context.cause is not None:
-            line["cause"] = f"{type(context.cause).__name__}: {str(context.cause)[:500]}"
+        if context.cause:
+            line["cause"] = context.cause
         access_log.info(json.dumps(line))
 
 
 class _Answer:
     """`send`, adding the headers that every answer has; it lets the client see an answer that came early."""
 
-    def __init__(self, send: Send, context: RequestContext, body: Body) -> None:
-        self._send, self._context, self._body = send, context, body
+    def __init__(self, send: Send, context: RequestContext, body: Body, held: HeldBody) -> None:
+        self._send, self._context, self._body, self._held = send, context, body, held
         self.status = 0
         """0 until there is one."""
 
@@ -130,6 +130,8 @@ class _Answer:
         """See ASGI."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if not self._body.unread:
+                self._held.release()  # Nobody needs it any more, and the client may take its time to read the answer.
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._context.request_id
             if self._context.stages.seconds:

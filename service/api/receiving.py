@@ -112,16 +112,16 @@ def deadline_of(request: Request) -> Deadline:
     """
     seconds = services_of(request).deadline_seconds
     given = request.headers.get(DEADLINE_HEADER)
-    if given is not None:
-        try:
-            wanted = float(given)
-        except ValueError:
-            wanted = 0.0
-        if not wanted > 0:
-            raise InvalidParameter(f"{DEADLINE_HEADER} is a number of seconds above 0, such as 0.25")
-        context_of(request.scope).hurried = wanted < seconds
-        seconds = min(seconds, wanted)
-    return Deadline.after(seconds)
+    if given is None:
+        return Deadline.after(seconds)
+    try:
+        wanted = float(given)
+    except ValueError:
+        wanted = 0.0
+    if not wanted > 0:
+        raise InvalidParameter(f"{DEADLINE_HEADER} is a number of seconds above 0, such as 0.25")
+    hurried = context_of(request.scope).hurried = wanted < seconds
+    return Deadline.after(min(seconds, wanted), hurried=hurried)
 
 
 async def receive_pictures(

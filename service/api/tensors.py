@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from contract.config import INPUT, OUTPUT
 from service.api.incoming import MAX_TENSOR_HEAD_BYTES, TENSOR_HEAD_LENGTH
 from service.errors import EmptyBody, InvalidBody, MalformedRequest, TooManyPictures
 from service.inference import Images, Inferred
+
+_LARGEST = 65_535
+"""In a shape: the largest side of a JPEG. Python counts with numbers of any length, and then fails to write them."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,8 @@ def _wanted(request: Mapping[str, Any]) -> Wanted:
 
 def _images(tensor: Mapping[str, Any], after: memoryview, most: int) -> Images:
     shape = _demand(tensor.get("shape"), list, "shape", "a list of numbers")
-    if any(not isinstance(size, int) or isinstance(size, bool) or size < 0 for size in shape):
-        raise InvalidBody("shape must be a list of numbers")
+    if any(not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST for size in shape):
+        raise InvalidBody(f"shape must be a list of numbers from 0 to {_LARGEST}")
     if not shape or shape[0] == 0:
         raise EmptyBody(f"the input {INPUT!r} has no picture")
     if shape[0] > most:
@@ -169,21 +173,29 @@ def _images(tensor: Mapping[str, Any], after: memoryview, most: int) -> Images:
     if datatype == "UINT8" and len(shape) == 4:
         return _pixels(shape, np.frombuffer(after, np.uint8) if binary else _numbers(tensor["data"]))
     if datatype == "BYTES" and shape in ([shape[0]], [shape[0], 1]):
-        return _pictures(shape[0], list(_split(after)) if binary else _decoded(tensor["data"]))
+        return _split(after, shape[0]) if binary else _decoded(tensor["data"], shape[0])
     raise InvalidBody(
         f"the input {INPUT!r} must be UINT8 of shape [N, height, width, 3] or BYTES of shape [N], a picture's file each"
     )
 
 
 def _numbers(data: Any) -> npt.NDArray[np.uint8]:
-    """Numbers as a list, or as lists of lists (the protocol allows both), which must be even."""
+    """Numbers as a list, or as lists of lists (the protocol allows both), which must be even.
+
+    Not by numpy: it gives each string the room of the longest before anybody sees that they are strings.
+    """
+    found: list[Any] = _demand(data, list, "data", "a list")
+    while (kinds := set(map(type, found))) == {list}:
+        if len(set(map(len, found))) > 1:
+            raise InvalidBody("data must be a list of numbers, or even lists of lists")
+        found = list(chain.from_iterable(found))
     try:
-        found = np.asarray(_demand(data, list, "data", "a list"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidBody("data must be a list of numbers, or even lists of lists") from error
-    if found.dtype.kind not in "iu" or (found.size and not 0 <= found.min() <= found.max() <= 255):
-        raise InvalidBody("data of UINT8 must be whole numbers from 0 to 255")
-    return found.astype(np.uint8).ravel()
+        content = bytes(found) if kinds <= {int} else None
+    except ValueError:  # One is not from 0 to 255.
+        content = None
+    if content is None:
+        raise InvalidBody("data of UINT8 must be whole numbers from 0 to 255, flat or in even lists")
+    return np.frombuffer(content, np.uint8)
 
 
 def _pixels(shape: list[int], values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -195,27 +207,30 @@ def _pixels(shape: list[int], values: npt.NDArray[np.uint8]) -> npt.NDArray[np.u
     return values.reshape(shape)
 
 
-def _pictures(count: int, found: list[bytes]) -> list[bytes]:
+def _split(content: memoryview, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    while at < len(content):
+        if len(found) == count:
+            raise InvalidBody(f"shape says {count} pictures, there are more")
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if end > len(content) or at + 4 > len(content):
+            raise MalformedRequest("the lengths before the BYTES do not add up")
+        found.append(bytes(content[at + 4 : end]))
+        at = end
     if len(found) != count:
         raise InvalidBody(f"shape says {count} pictures, there are {len(found)}")
     return found
 
 
-def _split(content: memoryview) -> Iterator[bytes]:
-    at = 0
-    while at < len(content):
-        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
-        if end > len(content) or at + 4 > len(content):
-            raise MalformedRequest("the lengths before the BYTES do not add up")
-        yield bytes(content[at + 4 : end])
-        at = end
-
-
-def _decoded(data: Any) -> list[bytes]:
+def _decoded(data: Any, count: int) -> list[bytes]:
+    given: list[Any] = _demand(data, list, "data", "a list")
+    if len(given) != count:
+        raise InvalidBody(f"shape says {count} pictures, there are {len(given)}")
     try:
         texts = [
             _demand(each[0] if isinstance(each, list) and len(each) == 1 else each, str, "each picture", "base64")
-            for each in _demand(data, list, "data", "a list")
+            for each in given
         ]
         return [base64.b64decode(text, validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:

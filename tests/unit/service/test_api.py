@@ -138,6 +138,9 @@ async def test_base64_in_json_answers_as_the_raw_body_does(client: httpx.AsyncCl
         (b'{"image": "no base64"}', (422, "body_invalid"), "image 0 is not base64"),
         (b'{"image": "https://example.com/cat.jpg"}', (422, "body_invalid"), "not fetched from URLs"),
         (b'{"image": ""}', (400, "body_empty"), ""),
+        (b'{"images": [' + b"1," * 5_000 + b"1]}", (422, "body_invalid"), 'send {"image": "<base64>"} and nothing'),
+        (('{"image": "' + "ä" * 50_000 + '"}').encode(), (422, "body_invalid"), "characters that base64 has not"),
+        (b'{"image": "' + b"1" * 50_000 + b'"', (400, "request_malformed"), "not JSON"),
         (b'{"image": "aGVsbG8="}', (415, "media_type_unsupported"), ""),
     ],
 )
@@ -202,15 +205,51 @@ async def test_a_full_gateway_refuses_before_it_reads(client: httpx.AsyncClient,
     assert problem_of(answer) == (503, "overloaded")
 
 
-@pytest.mark.parametrize("settings", [Settings(read_timeout_seconds=0.05)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(read_timeout_seconds=0.05),
+        Settings(read_timeout_seconds=0.05, deadline_seconds=0.05),
+        Settings(deadline_seconds=0.05),
+    ],
+    ids=["sooner than the deadline", "with it", "later"],
+)
 async def test_a_slow_body_is_given_up_and_its_permit_comes_back(client: httpx.AsyncClient, app: FastAPI) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield GREEN[:10]
         await asyncio.Event().wait()
 
-    assert problem_of(await client.post("/v1/classify", content=slow())) == (408, "read_timeout")
+    answer = await client.post("/v1/classify", content=slow())
+    assert problem_of(answer) == (408, "read_timeout")
+    assert answer.json()["detail"] == "the body did not arrive within 0.05 s"
+    assert await counted(client, "ours") == []
     with app.state.services.admission.permit(64):
         pass
+
+
+@pytest.mark.parametrize("settings", [Settings(memory_bytes=40_000_000, max_body_bytes=3_000_000)])
+async def test_who_does_not_read_the_answer_keeps_no_memory_from_others(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    content = GREEN + bytes(2_600_000)
+    stuck = [asyncio.Event() for _ in range(3)]
+
+    async def ask(reached: asyncio.Event) -> None:
+        async def send(_: Message) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "app": app}
+        await app({**scope, "headers": [(b"content-length", b"%d" % len(content))]}, receive, send)
+
+    asking = [asyncio.create_task(ask(each)) for each in stuck]
+    await asyncio.wait_for(asyncio.gather(*(each.wait() for each in stuck)), 30)
+    assert (await client.post("/v1/classify", content=content)).status_code == 200
+    for each in asking:
+        each.cancel()
 
 
 async def test_a_slow_body_does_not_outlast_the_callers_deadline(client: httpx.AsyncClient) -> None:

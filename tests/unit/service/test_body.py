@@ -9,9 +9,10 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import Message
 
-from service.api.body import Arrival, Expected, PictureIn, PicturesIn, read_pictures
+from service.api.body import Arrival, Expected, PictureIn, PicturesIn, _decoded, read_pictures
 from service.api.incoming import COPIES, FORM, JSON, Body
 from service.deadline import Deadline
+from service.errors import RequestError
 from service.memory import BodyMemory
 
 CONTENT = bytes(range(256)) * 16_000
@@ -34,6 +35,40 @@ BODIES = {
         Expected(8, PicturesIn),
     ),
 }
+
+
+SEVERAL = Expected(8, PicturesIn)
+LETTERS = b"a" * 2_000_000
+DEAR = {
+    "numbers for pictures": (b'{"images":[' + b"1," * 500_000 + b"1]}", SEVERAL),
+    "lists beside them": (b'{"images":[],"x":[' + b"[]," * 500_000 + b"1]}", SEVERAL),
+    "empty pictures": (b'{"images":[' + b'"",' * 500_000 + b'""]}', SEVERAL),
+    "a key": (b'{"' + LETTERS + b'":1}', SEVERAL),
+    "a wide character": (b'{"image":" ' + LETTERS + "\N{GRINNING FACE} ".encode() + b'"}', Expected(1, PictureIn)),
+    "the same, escaped": (b'{"image":" ' + LETTERS + rb"\ud83d\ude00 " + b'"}', Expected(1, PictureIn)),
+    "no base64": (b'{"image":"data:image/png;base64, ' + LETTERS + b'-*"}', Expected(1, PictureIn)),
+    "a picture in an object": (b'{"images":[{"x":"' + LETTERS + b'"}]}', SEVERAL),
+}
+"""JSON that takes more to read than it has bytes."""
+
+
+@pytest.mark.parametrize("kind", DEAR)
+def test_json_that_is_refused_takes_no_more_than_it_is_charged_for(kind: str) -> None:
+    content, expected = DEAR[kind]
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError):
+            _decoded(content, expected)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(content) * (COPIES[JSON] - 1) + 300_000
+
+
+def test_a_picture_whose_base64_is_escaped_is_read() -> None:
+    text = base64.b64encode(CONTENT[:90_002]).decode()
+    spelled = json.dumps({"image": text}).replace("/", "\\/").replace("=", "\\u003d")
+    assert _decoded(spelled.encode(), Expected(1, PictureIn)) == [CONTENT[:90_002]]
 
 
 @pytest.mark.parametrize("kind", BODIES)

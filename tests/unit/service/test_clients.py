@@ -169,8 +169,9 @@ async def test_a_compressed_body_is_unpacked(
         ("gzip", gzip.compress(bytes(20_000_000)), (413, "body_too_large"), "unpacks to more than"),
         ("deflate", zlib.compress(bytes(20_000_000)), (413, "body_too_large"), "unpacks to more than"),
         ("gzip", b"", (400, "body_empty"), ""),
+        ("gzip", gzip.compress(b"") * 2_000, (400, "request_malformed"), "more than 1000 members"),
     ],
-    ids=["brotli", "twice", "no gzip", "cut", "bomb", "deflated bomb", "nothing"],
+    ids=["brotli", "twice", "no gzip", "cut", "bomb", "deflated bomb", "nothing", "empty members"],
 )
 async def test_a_body_that_cannot_be_unpacked_is_a_problem(
     client: httpx.AsyncClient, coding: str, content: bytes, expected: tuple[int, str], words: str
@@ -264,3 +265,4 @@ async def test_behind_a_stripped_path_the_documentation_points_there(client: htt
     assert all("/vision/" in line for line in scripts)
     assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "/vision"}]
     assert label(await client.post("/v1/classify", content=GREEN)) == "green"
+    assert label(await client.post("/vision/v1/classify", content=GREEN)) == "green", "not stripped"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -72,3 +73,18 @@ def test_a_file_of_keys_that_is_not_there_stops_the_start_with_one_line() -> Non
     assert process.returncode == 2
     assert output.startswith("vitrine: the API keys /no/such/file cannot be read")
     assert len(output.splitlines()) == 1
+
+
+def test_a_unix_socket_in_use_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "vitrine.sock"
+    settings = {"VITRINE_HOST": f"unix:{path}", "VITRINE_TRITON_URL": "127.0.0.1:1"}
+    transport = httpx.HTTPTransport(uds=str(path))
+    with started(settings) as first, httpx.Client(transport=transport, base_url="http://gateway") as client:
+        until(path.is_socket)
+        with started(settings) as second:
+            output, _ = second.communicate(timeout=60)
+        assert second.returncode == 3
+        assert "Address already in use" in output
+        assert client.get("/livez").status_code == 200
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=60)

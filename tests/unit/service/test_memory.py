@@ -65,6 +65,28 @@ async def test_who_waits_gets_what_is_given_back_in_turn() -> None:
     assert memory.take(100)
 
 
+@pytest.mark.parametrize("leaves", ["called off", "too late"])
+async def test_who_stands_behind_one_that_leaves_gets_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, leaves: str
+) -> None:
+    memory = DecodingMemory(100)
+    assert memory.take(60)
+    monkeypatch.setattr("service.memory._PATIENCE_SECONDS", 0.02 if leaves == "too late" else 60)
+    first = asyncio.ensure_future(memory.wait_for(80))
+    await asyncio.sleep(0)
+    monkeypatch.setattr("service.memory._PATIENCE_SECONDS", 60)
+    second = asyncio.ensure_future(memory.wait_for(50))
+    await asyncio.sleep(0)
+    memory.give_back(10)
+    await asyncio.sleep(0)
+    assert not second.done()
+    if leaves == "called off":
+        first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert first.done()
+    assert not memory.take(1)
+
+
 async def test_who_no_longer_waits_takes_nothing() -> None:
     memory = DecodingMemory(100)
     assert memory.take(100)

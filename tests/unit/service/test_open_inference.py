@@ -17,7 +17,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from service.api.incoming import MAX_TENSOR_HEAD_BYTES, TENSOR_COPIES, TENSOR_HEAD_LENGTH, copies
 from service.api.tensors import read_request
 from service.app import create_app
-from service.errors import TritonUnavailable, VitrineError
+from service.errors import InvalidBody, TritonUnavailable, VitrineError
 from service.keys import digest_of
 from service.settings import Settings
 from tests.fakes import FakeBackend, a_picture, an_entry, encoded
@@ -190,6 +190,10 @@ WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
     "no shape": (a_request(shape=None), 422, "body_invalid"),
     "a shape of text": (a_request(shape=["2"]), 422, "body_invalid"),
     "a shape that is huge": (a_request(shape=[1, 10**18, 10**18, 3]), 422, "body_invalid"),
+    "a shape beyond writing": (a_request(shape=[1, 10**4000, 10**4000, 3]), 422, "body_invalid"),
+    "texts in lists": (a_request([["a"], ["b"]]), 422, "body_invalid"),
+    "lists beside numbers": (a_request([[1], 2]), 422, "body_invalid"),
+    "some truth": (a_request([True, *[1] * 383]), 422, "body_invalid"),
     "too many": (a_request([0] * 33 * 192, shape=[33, 8, 8, 3]), 413, "too_many_pictures"),
     "shared memory": (a_request(parameters={"shared_memory_region": "x"}), 422, "body_invalid"),
     "bytes that do not follow": (a_request(parameters={"binary_data_size": 3}), 400, "request_malformed"),
@@ -289,6 +293,7 @@ DEAR = {
     "objects with a key": b'{"inputs":[' + b'{"":1},' * (PIECE // 7) + b"1]}",
     "lists of one": b'{"inputs":[' + b"[1]," * (PIECE // 4) + b"1]}",
     "texts": b'{"inputs":[' + b'"ab",' * (PIECE // 5) + b"1]}",
+    "one long text": json.dumps(a_request(["x" * 30_000] + [""] * (PIECE // 4))).encode(),
     "pixels": json.dumps(a_request([7] * PIECE, shape=[1, 1, PIECE // 3, 3])).replace(" ", "").encode(),
     "pixels in lists": json.dumps(a_request([[7]] * (PIECE // 4), shape=[1, 1, PIECE // 12, 3])).encode(),
 }
@@ -321,6 +326,25 @@ def test_bytes_take_no_more_memory_than_is_counted() -> None:
         finally:
             tracemalloc.stop()
         assert peak < len(body) * (TENSOR_COPIES["binary"] - 1.2) + 100_000
+
+
+def test_more_pictures_than_the_shape_says_are_not_taken_apart() -> None:
+    head = json.dumps(
+        {
+            "inputs": [
+                {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 4_200_000}}
+            ]
+        }
+    ).encode()
+    body = head + b"\x02\0\0\0ab" * 700_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidBody, match="shape says 1 pictures, there are more"):
+            read_request(body, str(len(head)), 32)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_only_this_protocols_bodies_are_counted_so() -> None:

@@ -87,3 +87,14 @@ def test_origins_and_paths_are_read_or_refused() -> None:
     for name, wrong in (("CORS_ORIGINS", "a.example"), ("CORS_ORIGINS", "https://a.example/"), ("ROOT_PATH", "vision")):
         with pytest.raises(SettingsError, match=f"VITRINE_{name}: .*such as"):
             read_settings({f"VITRINE_{name}": wrong})
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "0"])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.endswith("_seconds")])
+def test_a_time_is_a_finite_number(name: str, value: str) -> None:
+    variable = f"VITRINE_{name.upper()}"
+    if (name, value) == ("drain_seconds", "0"):
+        assert read_settings({variable: value}).drain_seconds == 0
+        return
+    with pytest.raises(SettingsError, match=variable):
+        read_settings({variable: value})
