@@ -8,7 +8,7 @@ from build_engines.candidates import chosen, in_order, is_made
 from build_engines.judge import GATE
 from build_engines.machine import this_machine
 from build_engines.plan import Plan
-from build_engines.publish import let_load, publish_companion, publish_variant
+from build_engines.publish import let_load, let_load_as_before, publish_companion, publish_variant
 from build_engines.report import Report, write
 from build_engines.repository import check_kind, check_ours, workspace
 from build_engines.results import Decision, Outcome, Published, Result
@@ -38,6 +38,8 @@ def build(plan: Plan, progress: Progress, *, reached: Callable[[str], None] = la
     for precision, result in results.items():
         if result.outcome is Outcome.PASSED:
             results[precision] = _publish(steps, variants[precision], result, results)
+        elif result.outcome is Outcome.UNCHANGED and plan.load:
+            results[precision] = _load(steps, variants[precision], result)
     report = replace(_report(steps, results), explained=publish_companion(steps))
     write(report, plan.reports / plan.base_name)
     steps.runner.cache.shrink()
@@ -74,6 +76,14 @@ def _publish(steps: Steps, variant: Variant, result: Result, results: Mapping[Pr
         with progress.step(f"{name} load"):
             warning = let_load(steps, variant, new)
     return replace(result, published=Published(new.version, warning=warning))
+
+
+def _load(steps: Steps, variant: Variant, result: Result) -> Result:
+    """The result of an entry that is as before, which the running Triton serves now too."""
+    assert result.published is not None  # noqa: S101 (it is as before)
+    with steps.runner.progress.step(f"{result.precision.value} load"):
+        warning = let_load_as_before(steps, variant, result.entry, result.published.version)
+    return replace(result, published=replace(result.published, warning=warning))
 
 
 def _report(steps: Steps, results: Mapping[Precision, Result]) -> Report:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from build_engines import atomic
@@ -68,6 +68,11 @@ class Cache:
 
     def shrink(self, limit: int = LIMIT_BYTES) -> None:
         """Remove the steps that were not used for the longest time until those left take at most `limit` bytes."""
+        self._remove_unfinished()
+        with suppress(FileNotFoundError):  # Another build removes some too.
+            self._shrink(limit)
+
+    def _shrink(self, limit: int) -> None:
         steps = sorted(self._folder.glob(f"*/*/{KEY_FILE}"), key=lambda file: -file.parent.stat().st_mtime)
         total = 0
         for file in steps:
@@ -76,6 +81,13 @@ class Cache:
                 # Without its key a folder is no finished step, so one that is half removed is not taken for one.
                 file.unlink()
                 shutil.rmtree(file.parent)
+
+    def _remove_unfinished(self) -> None:
+        """What builds that were killed left."""
+        for work in self._folder.glob(f"*/{_MAKING}*"):
+            digest = work.name.removeprefix(_MAKING).partition("-")[0]
+            if not atomic.is_locked(self._lock(work.parent.name, digest)):
+                shutil.rmtree(work, ignore_errors=True)
 
     @contextmanager
     def _held(self, name: str, digest: str) -> Iterator[None]:

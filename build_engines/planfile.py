@@ -60,6 +60,8 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
     tables = content.get("model")
     if not isinstance(tables, list) or not tables:
         raise PlanError(f"{path.name}: write a [[model]] table for each model to build")
+    if not all(isinstance(table, dict) for table in tables):
+        raise PlanError(f"{path.name}: write [[model]] above the keys of each model, not model = [...]")
     shared = {key: content[key] for key in _SHARED if key in content}
     defaults = content.get("defaults", {})
     if not isinstance(defaults, dict):

@@ -15,17 +15,19 @@ from build_engines.repository import (
     Publication,
     Rollback,
     check_target,
+    is_served,
     load,
     load_and_check,
     newest_inputs,
     publish,
     rollback,
+    served,
     withdraw,
     workspace,
 )
 from build_engines.results import Explained, Published, Result
 from build_engines.steps import Silent, Steps, Variant, load_companion
-from build_engines.values import Pixels, Precision, Probabilities, answers
+from build_engines.values import Precision, answers
 from contract.config import Scheduling
 from contract.spec import Entry, Rollout
 
@@ -117,7 +119,8 @@ def publish_companion(steps: Steps) -> Explained | None:
         files = [Path(shutil.copyfile(file, work / file.name)) for file in graph.files]
         new = publish(plan.repository, entry, files, Scheduling(), reached=steps.runner.reached)
     images = made_pictures(1, facts.preprocessing)
-    warning = _loaded(plan, new, images, answers(open_graph(graph.path), images)) if plan.load else ""
+    expected = Expected(images, answers(open_graph(graph.path), images), _TOLERANCE)
+    warning = _loaded(plan, new, expected) if plan.load else ""
     return Explained(entry.name, Published(new.version, warning=warning), shape.view)
 
 
@@ -148,17 +151,33 @@ def let_load(steps: Steps, variant: Variant, new: Publication) -> str:
     Raises:
         LoadError: it does not, or its answers differ. The version is withdrawn, and what was served before stays.
     """
-    plan = steps.plan
-    images = made_pictures(min(_SAMPLE, plan.max_batch_size), steps.exported.facts.preprocessing)
-    return _loaded(plan, new, images, steps.answers_of(variant, images))
+    return _loaded(steps.plan, new, _expected(steps, variant))
 
 
-def _loaded(plan: Plan, new: Publication, images: Pixels, wanted: Probabilities) -> str:
+def _loaded(plan: Plan, new: Publication, expected: Expected) -> str:
     try:
-        return load_and_check(plan.load, new.path, new.version, Expected(images, wanted, _TOLERANCE))
-    except LoadError:
+        return load_and_check(plan.load, new.path, new.version, expected)
+    except BaseException:  # Also where the person has enough of waiting: nobody has seen it answer.
         withdraw(plan.repository, new.path.name, new.version, new.previous)
         raise
+
+
+def let_load_as_before(steps: Steps, variant: Variant, entry: str, version: int) -> str:
+    """As `let_load`, for a version that was published by an earlier build, which may have been killed before Triton
+    had it. One that Triton serves already is not compared again, and one that was rolled back is not loaded.
+
+    Raises:
+        LoadError: Triton is not there, does not load it, or its answers differ. It stays published.
+    """
+    plan, folder = steps.plan, steps.plan.repository / entry
+    if max(served(folder)) != version or is_served(plan.load, folder, version):
+        return ""
+    return load_and_check(plan.load, folder, version, _expected(steps, variant))
+
+
+def _expected(steps: Steps, variant: Variant) -> Expected:
+    images = made_pictures(min(_SAMPLE, steps.plan.max_batch_size), steps.exported.facts.preprocessing)
+    return Expected(images, steps.answers_of(variant, images), _TOLERANCE)
 
 
 def go_back(repository: Path, name: str, to: int | None, url: str) -> Rollback:

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -124,14 +124,18 @@ def _delimiter(line: str) -> str:
 def _of_table(heads: Sequence[str], lines: Sequence[str]) -> Sequence[str]:
     """The rows under heads that name a column of labels, and perhaps one of indices."""
     label = next(place for place, head in enumerate(heads) if head in _LABEL_HEADS)
-    index = next((place for place, head in enumerate(heads) if head in _INDEX_HEADS), None)
-    if index is None and len(heads) == 1:
+    if len(heads) == 1:
         return _of_lines(lines[1:])
     labels: dict[int, str] = {}
-    rows = csv.reader(lines[1:], delimiter=_delimiter(lines[0]), skipinitialspace=True)
+    rows = list(csv.reader(lines[1:], delimiter=_delimiter(lines[0]), skipinitialspace=True))
     for number, row in enumerate(rows, start=2):
         if len(row) != len(heads):
             raise _NotLabelsError(f"line {number} has {len(row)} columns, the head has {len(heads)}")
+    index = next((place for place, head in enumerate(heads) if head in _INDEX_HEADS), None)
+    if index is None:
+        others = (place for place in range(len(heads)) if place != label)
+        index = next((place for place in others if _counts(row[place] for row in rows)), None)
+    for number, row in enumerate(rows, start=2):
         place = row[index].strip() if index is not None else str(number - 2)
         if not place.isdecimal():
             raise _NotLabelsError(f"line {number} has the index {place!r}")
@@ -139,6 +143,12 @@ def _of_table(heads: Sequence[str], lines: Sequence[str]) -> Sequence[str]:
             raise _NotLabelsError(f"line {number} has the index {place} for a second time")
         labels[int(place)] = row[label]
     return _in_order(labels, len(labels))
+
+
+def _counts(cells: Iterable[str]) -> bool:
+    """Whether they are 0, 1, 2, ... in any order, which under any head are indices."""
+    numbers = [cell.strip() for cell in cells]
+    return all(map(str.isdecimal, numbers)) and sorted(map(int, numbers)) == list(range(len(numbers)))
 
 
 def _mean_numbers(lines: Sequence[str]) -> bool:

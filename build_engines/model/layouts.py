@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from build_engines.model.architecture import Architecture
 from build_engines.model.efficientnet_layout import efficientnet_to_timm, knows_efficientnet
@@ -28,12 +28,15 @@ class Layout:
     words: str
     knows: Callable[[Mapping[str, "Tensor"]], bool]
     to_timm: Callable[[Mapping[str, "Tensor"], "nn.Module"], dict[str, "Tensor"]]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """How its models take pictures, where that is otherwise than timm's models of the same names do."""
 
 
 TIMM = "timm's own names"
 _LAYOUTS = (
     Layout("the names of efficientnet_pytorch", knows_efficientnet, efficientnet_to_timm),
-    Layout("torchvision's ViT", knows_vit, vit_to_timm),
+    # `ImageClassification` of torchvision.transforms._presets, which all of its weights are trained and judged by.
+    Layout("torchvision's ViT", knows_vit, vit_to_timm, {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}),
     Layout("torchvision's Swin", knows_swin, swin_to_timm),
     Layout("torchvision's ConvNeXt", knows_convnext, convnext_to_timm),
 )
@@ -63,6 +66,11 @@ def readings(
     found = converted(tensors, model, architecture.name, resample=resample)
     if found is not None:
         yield found, f"converted by timm's {type(model).__module__.rpartition('.')[2]}"
+
+
+def data_of(words: str) -> Mapping[str, Any]:
+    """How models whose checkpoints are laid out so take pictures, as `timm.data` names it; empty where as timm's do."""
+    return next((layout.data for layout in _LAYOUTS if layout.words == words), {})
 
 
 def _linear_head(

@@ -74,15 +74,15 @@ def read_folder(folder: Path) -> ModelFolder:
 
 
 def _of_timm(config: Mapping[str, Any], tensors: Mapping[str, "Tensor"], where: str) -> ModelFolder:
-    """Timm's own: config.json has the name and the data configuration."""
-    cfg: Mapping[str, Any] = config.get("pretrained_cfg") or {}
+    """Timm's own: config.json has the name and the data configuration, the latter in older ones without a name."""
+    cfg: Mapping[str, Any] = config.get("pretrained_cfg") or config
     arguments = dict(config.get("model_args") or {})
     if loading := sorted(arguments.keys() & _LOADING):
         raise UnsupportedModelError(f"{where}: model_args of {CONFIG} has {', '.join(loading)}; remove them")
     architecture = Architecture(current_name(str(config["architecture"])), arguments)
     bare = next((each for prefix, each in levels(tensors) if prefix == "timm_model."), tensors)
     fitted = _fitted(architecture, bare, tensors, where, "timm's own names, in a folder")
-    names = cfg.get("label_names") or config.get("label_names")
+    names = cfg.get("label_names") or config.get("label_names") or cfg.get("labels")
     described = cfg.get("label_descriptions") or config.get("label_descriptions") or {}
     labels = tuple(str(described.get(name, name)) for name in names) if names else _labels(config)
     return ModelFolder(fitted, {key: cfg[key] for key in _TIMM_DATA if key in cfg}, labels)
@@ -100,6 +100,11 @@ def _of_transformers(
         )
     if int(config.get("num_channels", 3)) != 3:
         raise UnsupportedModelError(f"{folder / CONFIG}: num_channels is {config['num_channels']}; entries take RGB")
+    if config.get("problem_type") not in (None, "single_label_classification"):
+        raise UnsupportedModelError(
+            f"{folder / CONFIG}: problem_type is {config['problem_type']!r}; an entry answers one class of several, by "
+            "a softmax, and the answers of that model do not exclude each other"
+        )
     settings = _processor(folder)
     try:
         data, architecture = data_config(settings), family.architecture(config)

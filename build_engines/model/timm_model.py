@@ -5,6 +5,7 @@ Knows no ONNX and no repository.
 
 # ruff: noqa: PLC0415 (torch and timm take seconds to import; `build-engines --help` does not wait for them)
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -94,7 +95,7 @@ def timm_model_key(plan: Plan) -> dict[str, object]:
         else "",
         "checkpoint_key": plan.checkpoint_key,
         "labels": read_labels(plan.labels) if plan.labels else "",
-        "register": [sha256((_module_file(module),)) for module in plan.register],
+        "register": [sha256(_sources(module)) for module in plan.register],
         "seed": SEED,
     }
 
@@ -122,6 +123,41 @@ def _module_file(module: str) -> Path:
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise RegistrationError(f"--register {module}: there is no such module on PYTHONPATH or in the current folder")
     return Path(spec.origin)
+
+
+def _sources(module: str) -> tuple[Path, ...]:
+    """The files that decide what a module registers: its package's, or its own and those beside it that it imports."""
+    file = _module_file(module)
+    package = importlib.util.find_spec(module.partition(".")[0])
+    if package is not None and package.submodule_search_locations:
+        return tuple(sorted(each for at in package.submodule_search_locations for each in Path(at).rglob("*.py")))
+    found: set[Path] = set()
+    waiting = {file}
+    try:
+        while waiting:
+            reached = waiting.pop()
+            found.add(reached)
+            waiting |= _imported_beside(reached) - found
+    except SyntaxError:
+        pass  # Importing it will say so.
+    return tuple(sorted(found))
+
+
+def _imported_beside(file: Path) -> set[Path]:
+    """The modules in the folder of `file` that it imports by name, and all of the packages there."""
+    if "site-packages" in file.parts:
+        return set()  # What lies there has a version, and torch is among it.
+    imports: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            imports.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports.add(node.module)
+    beside: set[Path] = set()
+    for name in {each.partition(".")[0] for each in imports}:
+        beside.update((file.parent / name).rglob("*.py"))
+        beside.update(file.parent.glob(f"{name}.py"))
+    return beside
 
 
 def _look_here() -> None:

@@ -18,6 +18,7 @@ from build_engines.model.architecture import SEED, Architecture, current_name
 from build_engines.model.fit import compare
 from build_engines.model.fitting import Fitted, fit_one
 from build_engines.model.hub import pretrained
+from build_engines.model.layouts import data_of
 from build_engines.model.model_folder import folder_files, read_folder
 from build_engines.model.nesting import chosen, networks
 from build_engines.model.weight_files import read_file
@@ -117,7 +118,7 @@ def _of_file(plan: Plan, checkpoint: Path, claims: "list[tuple[str, int | None]]
     name, size = current_name(plan.model), plan.image_size
     hint = _agree(claims) or _own_classes(name) or 1
     fitted = fit_one(found, origin, Architecture(name, image_size=size), classes=hint, resample=size is not None)
-    return _weights(fitted, _agree([*claims, (fitted.origin, fitted.classes)]) or hint)
+    return _weights(fitted, _agree([*claims, (fitted.origin, fitted.classes)]) or hint, data_of(fitted.layout))
 
 
 def _of_folder(plan: Plan, folder: Path, claims: "list[tuple[str, int | None]]") -> Weights:

@@ -86,17 +86,19 @@ class PictureSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Over the names and bytes of the pictures, so that equal sets have equal sums wherever they are.
+        """Over names and bytes of the pictures and the labels of a CSV: equal sets have equal sums wherever they are.
 
         Raises:
             PicturesUnreadableError: a picture cannot be read.
         """
         digest = hashlib.sha256()
         with self.source.reading() as read:
-            for name in self.names:
+            for place, name in enumerate(self.names):
                 content = self._bytes(read, name)
                 digest.update(f"{len(name.encode())} {name} {len(content)}\n".encode())
                 digest.update(content)
+                if self.labels is not None:  # Those of folders are in the names.
+                    digest.update(f"{self.labels[place]}\n".encode())
         return digest.hexdigest()
 
     def words(self, *notes: str) -> PictureWords:

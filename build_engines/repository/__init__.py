@@ -2,8 +2,8 @@
 
 from build_engines.repository.changes import Removal, Rollback, prune, rollback, withdraw
 from build_engines.repository.entries import Description, inspect, published
-from build_engines.repository.layout import check_ours, newest_inputs
-from build_engines.repository.loading import Expected, load, load_and_check
+from build_engines.repository.layout import check_ours, newest_inputs, served
+from build_engines.repository.loading import Expected, is_served, load, load_and_check
 from build_engines.repository.publication import Publication, publish
 from build_engines.repository.running_triton import Limits, RunningTriton
 from build_engines.repository.targets import check_kind, check_target

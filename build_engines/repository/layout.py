@@ -45,12 +45,17 @@ def versions(folder: Path) -> list[int]:
 
 
 def newest_inputs(folder: Path) -> tuple[int | None, str]:
-    """The newest version of an entry and what its provenance says of its inputs; (None, "") where there is none."""
+    """The newest version of an entry and what its provenance says of its inputs; (None, "") where there is none, and no
+    inputs where its configuration is broken.
+    """
     found = versions(folder)
     config = folder / str(found[-1]) / CONFIG_FILE if found else folder
     if not config.is_file():
         return None, ""
-    return found[-1], str(config_of(config).parameters["build.inputs"].string_value)
+    try:
+        return found[-1], str(config_of(config).parameters["build.inputs"].string_value)
+    except ContractError:
+        return found[-1], ""  # It is built again.
 
 
 def served(folder: Path) -> tuple[int, ...]:

@@ -63,6 +63,17 @@ def load_and_check(url: str, folder: Path, version: int, expected: Expected, lim
     return warning
 
 
+def is_served(url: str, folder: Path, version: int, limits: Limits = _LIMITS) -> bool:
+    """Whether the Triton at `url` serves `version` of the entry `folder` by the version's own configuration.
+
+    Raises:
+        LoadError: Triton is not there.
+    """
+    config = _own_config(folder, version)
+    with RunningTriton(url, limits) as triton:
+        return triton.serves(folder.name, version, config)
+
+
 def load(url: str, folder: Path, version: int, limits: Limits = _LIMITS) -> None:
     """Let the Triton at `url` serve `version` of the entry `folder`, which is what its configuration names: a rollback.
 

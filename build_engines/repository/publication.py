@@ -130,8 +130,8 @@ def replace_piecewise(staged: Path, folder: Path, reached: Callable[[str], None]
         if version not in there:
             (staged / str(version)).rename(folder / str(version))
             reached("version moved")
-        elif not (folder / str(version) / CONFIG_FILE).exists() and (staged / str(version) / CONFIG_FILE).exists():
-            (staged / str(version) / CONFIG_FILE).rename(folder / str(version) / CONFIG_FILE)
+        elif (staged / str(version) / CONFIG_FILE).exists():  # It may have another scheduling than before.
+            (staged / str(version) / CONFIG_FILE).replace(folder / str(version) / CONFIG_FILE)
     for name in (LABELS_FILE, CONFIG_FILE):
         (staged / name).replace(folder / name)
         reached(f"{name} moved")

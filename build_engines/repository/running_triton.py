@@ -117,6 +117,11 @@ class RunningTriton:
         config.version_policy.specific.versions[:] = sorted(before)
         return self.load(name, config)
 
+    def serves(self, name: str, version: int, config: ModelConfig) -> bool:
+        """Whether it serves `version` of an entry by `config`."""
+        found = self.serving(name).get(version)
+        return found is not None and _same(found, config)
+
     def expect(self, folder: Path, version: int, config: ModelConfig, *, wait: bool) -> None:
         """Return when it serves `version` by `config`; at once or not at all unless it is to be waited for."""
         give_up = time.monotonic() + (self._timeout_s if wait else 0.0)

@@ -110,9 +110,15 @@ def retune(repository: Path, found: Tunable, tuned: Tuned, note: str) -> None:
     """Run the version by `tuned` from now on, in one step. A Triton that polls loads it anew.
 
     Raises:
+        UnknownEntryError: the entry serves another version by now.
         UnwritableError: the disk is full or there is no permission.
     """
-    with changing(repository, found.folder.name) as staged:
+    name = found.folder.name
+    with changing(repository, name) as staged:
+        if (version := max(served(staged), default=0)) != found.version:
+            raise UnknownEntryError(
+                f"{name} serves version {version} by now; version {found.version} was measured. Tune it again"
+            )
         own = staged / str(found.version) / CONFIG_FILE
         own.unlink()  # It is a link to the published file.
         own.write_text(to_pbtxt(found.config(tuned, note=note)), encoding="utf-8")

@@ -8,13 +8,16 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from build_engines.engine import EngineSession, load_compiler
+from build_engines.errors import InvalidOutputError
 from build_engines.judge import Course, Race, Timing, check_sizes, compare, race, time_alone
 from build_engines.results import Measured, Table
-from build_engines.steps.sessions import Files, open_session
-from build_engines.values import Classes, Compiler, Pixels, Precision, Probabilities, answers, sha256
+from build_engines.steps.sessions import Files, open_as_served, open_session
+from build_engines.values import Classes, Compiler, Graph, Pixels, Precision, Probabilities, answers, sha256
 from contract.config import graph_sizes
 
 _FILE = "measured.json"
+_TOLERANCE = 0.05
+"""Of a probability, between an engine and its graph: wide, as this only finds an engine that is wrong."""
 _NO_HIGHER = "there is no higher precision to compare with"
 _NO_GPU = "no GPU here runs the engine, so it was not run; the accuracy is its graph's, in ONNX Runtime"
 
@@ -47,6 +50,8 @@ def measure(files: Files, task: Task, parity: Mapping[str, str], sensitivity: Ta
     runs = files.engine is None or isinstance(session, EngineSession)
     if isinstance(session, EngineSession):
         _as_served(session, task)
+        if task.reference is None:
+            _as_the_graph(session, files.graph, task)
     accuracy = None
     if task.reference is not None:
         accuracy = compare(task.reference, answers(session, task.pixels, min(32, task.largest)), task.targets)
@@ -82,6 +87,23 @@ def _as_served(session: EngineSession, task: Task) -> None:
     wanted = session.run(images)
     session.capture(graph_sizes(task.largest))
     check_sizes(session, images, wanted)
+
+
+def _as_the_graph(session: EngineSession, graph: Graph, task: Task) -> None:
+    """Demand that an engine answers what its graph answers, where no pictures are there to judge it by.
+
+    Raises:
+        InvalidOutputError: it does not.
+    """
+    images = task.pixels[: min(32, task.largest)]
+    wanted = answers(open_as_served(graph, task.compiler), images, len(images))
+    difference = float(np.abs(answers(session, images, len(images)) - wanted).max())
+    if not difference <= _TOLERANCE:
+        raise InvalidOutputError(
+            f"{session.runtime} answers otherwise than the graph that its engine was made of: probabilities differ by "
+            f"up to {difference:.1e}, {_TOLERANCE:.0e} is allowed. Give --evaluation to see what that costs, and "
+            "report the fault to NVIDIA"
+        )
 
 
 def load_measured(folder: Path) -> Measured:

@@ -79,7 +79,7 @@ class Steps:
     def pictures(self) -> Choice:
         """The pictures for calibration and for evaluation."""
         plan = self.plan
-        lower = set(plan.precisions) != {Precision.FP32}
+        lower = set(plan.precisions) != {Precision.FP32} or plan.weights != "fp32"
         return choose_pictures(plan.calibration if lower else None, plan.calibration_pictures, plan.evaluation)
 
     @cached_property
@@ -225,7 +225,8 @@ class Steps:
         def make(folder: Path) -> None:
             files = Files(_graph(graph), engine.folder if engine else None, bf16)
             other = Files(_graph(higher), rival.folder if rival else None) if higher else None
-            parity = self.exported.facts.parity.provenance if precision is Precision.FP32 else {}
+            compared = precision is Precision.FP32 and graph is self.model  # Packed weights give other answers.
+            parity = self.exported.facts.parity.provenance if compared else {}
             measure(files, self._task(baseline, other), parity, load_sensitivity(chosen.folder), folder)
 
         measuring = Step(

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from build_engines.errors import UnknownEntryError
 from build_engines.repository import Limits, RunningTriton, Tuned, publish, retune, trial, tunable, workspace
 from build_engines.tune import Load, Measurement, keep, tune
 from contract.config import CONFIG_FILE, Scheduling, from_pbtxt, read_config
@@ -73,3 +76,12 @@ def test_a_version_that_was_rolled_back_to_stays_the_one_that_is_served(tmp_path
     again = tunable(tmp_path, "colours")
     assert (again.version, again.now) == (2, Tuned(Scheduling(1_000, instances=2), 4))
     assert (tmp_path / "colours" / "1" / CONFIG_FILE).read_text().count("count: 1") == 1
+
+
+def test_a_version_that_was_published_meanwhile_goes_on_answering(tmp_path: Path) -> None:
+    add(tmp_path, Scheduling())
+    found = tunable(tmp_path, "colours")
+    add(tmp_path, Scheduling())
+    with pytest.raises(UnknownEntryError, match="serves version 2 by now; version 1 was measured"):
+        retune(tmp_path, found, Tuned(Scheduling(1_000, instances=2), 4), "by hand")
+    assert (tunable(tmp_path, "colours").version, found.now) == (2, tunable(tmp_path, "colours").now)

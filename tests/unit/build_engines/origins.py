@@ -66,10 +66,12 @@ class Made:
     """Normalised pictures in, logits out (or transformers' output with logits)."""
     model: str = ""
     """timm's name, where the checkpoint does not say what it is."""
+    levels: tuple[tuple[float, ...], tuple[float, ...]] = (MEAN, STD)
+    """Mean and standard deviation of its pictures."""
 
     def answers(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Probabilities of uint8 `[n, height, width, 3]` by the origin's own code."""
-        mean, std = (torch.tensor(levels).view(1, 3, 1, 1) for levels in (MEAN, STD))
+        mean, std = (torch.tensor(levels).view(1, 3, 1, 1) for levels in self.levels)
         with torch.inference_mode():
             given = self.code(((torch.from_numpy(images).permute(0, 3, 1, 2) / 255) - mean) / std)
             logits = given.logits if hasattr(given, "logits") else given
@@ -219,7 +221,8 @@ def mae_official(folder: Path) -> Made:
 
 def torchvision_vit(folder: Path) -> Made:
     model = scrambled(torchvision.models.VisionTransformer(SIDE, 8, VIT["depth"], 2, 32, 64, num_classes=CLASSES))
-    return Made(saved(folder, model.state_dict()), model, "tiny_vit")
+    presets = torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1.transforms()
+    return Made(saved(folder, model.state_dict()), model, "tiny_vit", (tuple(presets.mean), tuple(presets.std)))
 
 
 def torchvision_swin(folder: Path) -> Made:

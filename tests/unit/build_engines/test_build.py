@@ -9,13 +9,14 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from build_engines import build as orchestrator
+from build_engines import publish as publishing
 from build_engines.build import build, foresee
-from build_engines.errors import ClassesMismatchError, NotOursError
+from build_engines.errors import ClassesMismatchError, LoadError, NotOursError
 from build_engines.graph import openvino_session
 from build_engines.pictures import made_pictures
 from build_engines.plan import Plan
 from build_engines.report import Report
-from build_engines.results import Outcome
+from build_engines.results import Outcome, Published
 from build_engines.values import Precision
 from contract.config import Runtime, from_pbtxt, read_config, runtime_of
 from contract.spec import Preprocessing
@@ -46,6 +47,49 @@ def test_a_published_entry_reads_back_as_it_was_built(small: Plan) -> None:
     assert TypeAdapter(Report).validate_json((small.reports / "linear_8" / "report.json").read_text()) == report
     assert "**published** as version 1\n" in (folder / "1" / "report.md").read_text()
     assert json.loads((folder / "1" / "report.json").read_text())["variants"][0]["published"]["version"] == 1
+
+
+@pytest.mark.parametrize("why", [LoadError("no"), KeyboardInterrupt()])
+def test_what_triton_did_not_take_is_withdrawn(
+    small: Plan, monkeypatch: pytest.MonkeyPatch, why: BaseException
+) -> None:
+    def load_and_check(*_: object) -> str:
+        raise why
+
+    monkeypatch.setattr(publishing, "load_and_check", load_and_check)
+    with pytest.raises(type(why)):
+        build(dataclasses.replace(small, load="127.0.0.1:1"), Silent())
+    assert foresee(small) == [(Precision.FP32, "to publish")]
+
+
+def test_an_entry_as_before_is_loaded_where_triton_does_not_serve_it(
+    small: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(small, Silent())
+    loaded: list[object] = []
+    served = False
+    monkeypatch.setattr(publishing, "is_served", lambda *_: served)
+
+    def load_and_check(*given: object) -> str:
+        loaded.append(given[:3])
+        return "seen"
+
+    monkeypatch.setattr(publishing, "load_and_check", load_and_check)
+    with_load = dataclasses.replace(small, load="127.0.0.1:1")
+    (variant,) = build(with_load, Silent()).variants
+    assert (variant.outcome, variant.published) == (Outcome.UNCHANGED, Published(1, unchanged=True, warning="seen"))
+    assert loaded == [("127.0.0.1:1", small.repository / "linear_8", 1)]
+    served = True
+    build(with_load, Silent())
+    assert len(loaded) == 1
+
+
+def test_a_broken_configuration_of_a_version_is_built_again(small: Plan) -> None:
+    build(small, Silent())
+    (small.repository / "linear_8" / "1" / "config.pbtxt").write_text("{{{")
+    assert foresee(small) == [(Precision.FP32, "to publish")]
+    (variant,) = build(small, Silent()).variants
+    assert (variant.outcome, variant.version) == (Outcome.PUBLISHED, 2)
 
 
 def test_a_second_build_finds_everything_done(small: Plan) -> None:

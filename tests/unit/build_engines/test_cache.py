@@ -65,6 +65,38 @@ def test_a_killed_step_is_done_again_and_its_remains_go(tmp_path: Path) -> None:
     assert list((tmp_path / "double").iterdir()) == [done]
 
 
+def test_what_a_killed_build_left_goes_with_what_is_too_much(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    done = cache.make("double", {}, writes("whole"))
+    dead = tmp_path / "double" / ".making-0123-abc"
+    dead.mkdir()
+    (dead / "half").write_text("half")
+
+    def make(folder: Path) -> None:
+        cache.shrink()
+        (folder / "result").write_text("x")
+
+    alive = cache.make("double", {"n": 1}, make)
+    assert sorted((tmp_path / "double").iterdir()) == sorted([done, alive])
+
+
+def test_two_builds_may_remove_steps_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    for number in range(3):
+        cache.make("s", {"n": number}, writes("x"))
+    unlink = Path.unlink
+
+    def taken(path: Path) -> None:
+        if path.parent.exists():
+            unlink(path)
+            Cache(tmp_path).shrink(limit=0)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "unlink", taken)
+    cache.shrink(limit=0)
+    assert [n for n in range(3) if cache.find("s", {"n": n})] == []
+
+
 def test_two_builds_make_a_step_once(tmp_path: Path) -> None:
     def slow(folder: Path) -> None:
         with (tmp_path / "made").open("a") as made:

@@ -70,6 +70,7 @@ def test_defaults_and_the_files_own_keys_reach_every_model(tmp_path: Path) -> No
     [
         ("", r"models.toml: write a \[\[model\]\] table"),
         ("model = 3", r"write a \[\[model\]\] table"),
+        ("model = ['vit_tiny_patch16_224']", r"write \[\[model\]\] above the keys of each model"),
         ("[[model]\n", "is not TOML"),
         ("[[model]]\nname = 'x'", "say which timm model"),
         ("repositry = 'x'\n[[model]]\nmodel = 'm'", "no key 'repositry'; did you mean 'repository'"),

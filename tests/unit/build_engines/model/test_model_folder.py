@@ -127,6 +127,13 @@ def test_the_activation_is_the_configurations(act: str, made: Made, tmp_path: Pa
         ("config.json", {"id2label": {"0": "a", "1": "b"}}, BuildError, "says 3 classes, id2label says 2"),
         ("config.json", {"hidden_size": "wide"}, CheckpointUnreadableError, "is of the wrong kind"),
         ("preprocessor_config.json", {"resample": [3]}, CheckpointUnreadableError, "is of the wrong kind"),
+        (
+            "config.json",
+            {"problem_type": "multi_label_classification"},
+            UnsupportedModelError,
+            "do not exclude each other",
+        ),
+        ("config.json", {"problem_type": "regression"}, UnsupportedModelError, "problem_type is 'regression'"),
         ("preprocessor_config.json", {"do_resize": False}, UnsupportedModelError, "do_resize is off"),
     ],
 )
@@ -167,6 +174,19 @@ def test_a_file_of_transformers_alone_asks_for_its_folder(made: Made, tmp_path: 
     path = saved(tmp_path, load_file(made.checkpoint / "model.safetensors"))
     with pytest.raises(CheckpointMismatchError, match="names are those of transformers: give the whole folder"):
         load_timm_model(Plan("vit_tiny_patch16_224", checkpoint=path, num_classes=3))
+
+
+def test_an_older_folder_of_timm_says_how_pictures_are_taken(tmp_path: Path) -> None:
+    made = timm_folder(tmp_path)
+    path = made.checkpoint / "config.json"
+    old = {"architecture": json.loads(path.read_text())["architecture"], "num_classes": 3, "labels": list(LABELS)}
+    data = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear", "crop_pct": 1.0}
+    path.write_text(json.dumps({**old, **data, "input_size": [3, 32, 32], "classifier": "head"}))
+    loaded = load_timm_model(Plan(checkpoint=made.checkpoint))
+    preprocessing = loaded.classifier.preprocessing
+    assert (loaded.classifier.mean, loaded.classifier.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (preprocessing.crop_pct, preprocessing.interpolation) == (1.0, "bilinear")
+    assert loaded.labels == LABELS
 
 
 def test_a_folder_of_timm_cannot_have_other_files_loaded(tmp_path: Path) -> None:

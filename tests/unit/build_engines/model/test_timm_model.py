@@ -21,7 +21,7 @@ from build_engines.errors import (
     UnknownModelError,
     UnsupportedModelError,
 )
-from build_engines.model import TimmModel, load_timm_model
+from build_engines.model import TimmModel, load_timm_model, timm_model_key
 from build_engines.model.timm_model import weights_sha256
 from build_engines.plan import Plan
 from contract.spec import CropMode, Interpolation, Preprocessing
@@ -145,6 +145,30 @@ def test_a_module_of_the_current_folder_can_register(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.chdir(tmp_path)
     assert load_timm_model(dataclasses.replace(small, register=("module_of_this_folder",))).labels == ("cat", "dog")
+
+
+OF_MINE = {
+    "one_of_mine": {"one_of_mine.py": "import parts_of_mine\n", "parts_of_mine.py": "A = 1\n"},
+    "of_mine": {"of_mine/__init__.py": "from of_mine import parts\n", "of_mine/parts.py": "A = 1\n"},
+    "mine.net": {"mine/__init__.py": "", "mine/net.py": "from mine.a import b\n", "mine/a/b.py": ""},
+    "none_of_mine": {"none_of_mine.py": "def (\n"},
+}
+"""Modules that may be registered, the file that changes last."""
+
+
+@pytest.mark.parametrize("module", OF_MINE)
+def test_all_that_a_registered_module_is_made_of_is_in_the_key(
+    small: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in OF_MINE[module].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    plan = dataclasses.replace(small, register=(module,))
+    before = timm_model_key(plan)["register"]
+    assert timm_model_key(plan)["register"] == before
+    (tmp_path / name).write_text("A = 2\n")
+    assert timm_model_key(plan)["register"] != before
 
 
 def test_the_sum_over_weights_depends_on_values_names_and_shapes() -> None:

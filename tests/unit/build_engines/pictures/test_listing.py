@@ -34,6 +34,13 @@ def test_pictures_are_read_from_folders_and_zips_with_the_lists_labels(listing: 
     assert len(pictures.sha256) == 64
 
 
+def test_the_sum_is_of_the_labels_too(listing: Path) -> None:
+    before = open_pictures(listing).sha256
+    assert open_pictures(listing).sha256 == before
+    listing.write_text(listing.read_text().replace("blue,", "green,"))
+    assert open_pictures(listing).sha256 != before
+
+
 def test_chosen_ones_keep_their_labels(listing: Path) -> None:
     pictures = open_pictures(listing)
     chosen = pictures.choose(1)

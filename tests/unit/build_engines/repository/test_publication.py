@@ -183,6 +183,14 @@ def test_a_filesystem_without_exchange_gets_its_version_first(repository: Path, 
     assert (repository / "pets" / "labels.txt").read_text() == "cat\ncow\n"
 
 
+def test_a_filesystem_without_exchange_gets_another_scheduling_of_a_version(repository: Path, tmp_path: Path) -> None:
+    add(repository, "one")
+    shutil.copytree(repository / "pets", tmp_path / "staged")
+    (tmp_path / "staged" / "1" / "config.pbtxt").write_text("another")
+    replace_piecewise(tmp_path / "staged", repository / "pets", lambda _: None)
+    assert (repository / "pets" / "1" / "config.pbtxt").read_text() == "another"
+
+
 def test_a_filesystem_without_exchange_loses_versions_last(repository: Path, tmp_path: Path) -> None:
     for content in ("one", "two", "three"):
         add(repository, content)
