@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from build_engines.errors import PicturesUnreadableError
 from build_engines.pictures import PictureSet, decode, open_pictures
+from contract.orientation import Upright
 from contract.spec import Preprocessing
 from training.errors import DataError
 from training.splits import held_out
@@ -26,8 +27,6 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Folder names above those of classes, and what they mean."""
-_ORIENTATION = 0x0112
-"""EXIF's tag."""
 HELD_OUT = 0.2
 
 
@@ -42,6 +41,8 @@ class Split:
     names: tuple[str, ...]
     digests: tuple[bytes, ...] = field(repr=False)
     """Equal for pictures that look the same to the model."""
+    files: tuple[str, ...] = field(repr=False)
+    """SHA-256 of each file."""
     sizes: npt.NDArray[np.int32]
     """`[pictures, 2]`, width and height in the file."""
     turned: npt.NDArray[np.bool_]
@@ -58,6 +59,7 @@ class Split:
             self.targets[places],
             tuple(self.names[place] for place in places),
             tuple(self.digests[place] for place in places),
+            tuple(self.files[place] for place in places),
             self.sizes[places],
             self.turned[places],
         )
@@ -73,6 +75,8 @@ class Dataset:
     """By train, val and test, as far as there are any."""
     unreadable: tuple[tuple[str, str], ...]
     """Names of files that were left out, and why."""
+    known: frozenset[str] = frozenset()
+    """SHA-256 of the files that the weights to start from have learnt from."""
 
     @property
     def train(self) -> Split:
@@ -148,15 +152,25 @@ def look(path: Path) -> Shelf:
     return Shelf(path, pictures, classes, {word: tuple(places) for word, places in found.items()})
 
 
-def read(shelf: Shelf, served: Preprocessing, training: Preprocessing, share: float | None, seed: int) -> Dataset:
+@dataclass(frozen=True)
+class Holding:
+    """What is held out of the training pictures, where there is no val."""
+
+    share: float | None
+    """None holds out a fifth where nothing else judges."""
+    seed: int
+    known: frozenset[str] = frozenset()
+    """SHA-256 of files that are not, as the weights to start from have learnt from them."""
+
+
+def read(shelf: Shelf, served: Preprocessing, training: Preprocessing, holding: Holding) -> Dataset:
     """Decode everything on the `shelf` once: as it is `served`, and what is trained on as `training` says.
 
     Args:
         shelf: what `look` found.
         served: how the model takes its pictures.
         training: the same, or larger for crops.
-        share: of the training pictures to hold out where there is no val; None holds out where nothing else judges.
-        seed: of what is held out.
+        holding: what is held out.
 
     Raises:
         DataError: a class has no picture that can be read, or nothing is left to train on.
@@ -169,10 +183,13 @@ def read(shelf: Shelf, served: Preprocessing, training: Preprocessing, share: fl
         splits[word] = _decoded(every, index_of, served, unreadable, word)
     if "all" in splits:
         splits["train"] = splits.pop("all")
+    share = holding.share
     if share is None:
         share = 0.0 if "test" in splits else HELD_OUT
     if "val" not in splits and share:
-        out = held_out(splits["train"].targets, splits["train"].digests, share, seed)
+        whole = splits["train"]
+        known = np.array([file in holding.known for file in whole.files], bool)
+        out = held_out(whole.targets, whole.digests, share, holding.seed, known)
         splits["val"] = splits["train"].where(out)
         splits["train"] = splits["train"].where(~out)
     splits = {word: splits[word] for word in ("train", "val", "test") if word in splits and len(splits[word])}
@@ -183,7 +200,7 @@ def read(shelf: Shelf, served: Preprocessing, training: Preprocessing, share: fl
         raise DataError(f"there is no picture of {missing[0]!r} to train on; add some, or remove the class")
     if training != served:
         splits["train"] = _larger(shelf, splits["train"], training)
-    return Dataset(shelf.path, shelf.classes, splits, tuple(unreadable))
+    return Dataset(shelf.path, shelf.classes, splits, tuple(unreadable), holding.known)
 
 
 @dataclass(frozen=True)
@@ -191,12 +208,14 @@ class _Seen:
     pixels: npt.NDArray[np.uint8]
     size: tuple[int, int]
     turned: bool
+    file: str
 
 
 def _see(content: bytes, name: str, preprocessing: Preprocessing) -> _Seen:
     pixels = decode(content, name, preprocessing)
     with Image.open(io.BytesIO(content)) as picture:
-        return _Seen(pixels, picture.size, picture.getexif().get(_ORIENTATION, 1) != 1)
+        turned = Upright.of(picture).orientation != 1
+        return _Seen(pixels, picture.size, turned, hashlib.sha256(content).hexdigest())
 
 
 def _decoded(
@@ -209,7 +228,7 @@ def _decoded(
     count = len(pictures)
     images = np.empty((count, preprocessing.height, preprocessing.width, 3), np.uint8)
     kept: list[int] = []
-    sizes, turned, digests = [], [], []
+    sizes, turned, digests, files = [], [], [], []
     with pictures.each(lambda content, name: _see(content, name, preprocessing)) as each:
         bar = tqdm(each, total=count, desc=f"reading {word}", leave=False, mininterval=1, disable=None)
         for place, seen in enumerate(bar):
@@ -220,6 +239,7 @@ def _decoded(
             kept.append(place)
             sizes.append(seen.size)
             turned.append(seen.turned)
+            files.append(seen.file)
             digests.append(hashlib.sha256(seen.pixels.tobytes()).digest())
     classes: Sequence[str | None] = pictures.classes
     return Split(
@@ -227,6 +247,7 @@ def _decoded(
         np.array([index_of[str(classes[place])] for place in kept], dtype=np.int64),
         tuple(pictures.names[place] for place in kept),
         tuple(digests),
+        tuple(files),
         np.array(sizes, dtype=np.int32).reshape(-1, 2),
         np.array(turned, dtype=bool),
     )
@@ -237,4 +258,4 @@ def _larger(shelf: Shelf, split: Split, preprocessing: Preprocessing) -> Split:
     place_of = {name: place for place, name in enumerate(shelf.pictures.names)}
     pictures = shelf.pictures.only([place_of[name] for name in split.names])
     images = pictures.pixels(preprocessing)
-    return Split(images, split.targets, split.names, split.digests, split.sizes, split.turned)
+    return Split(images, split.targets, split.names, split.digests, split.files, split.sizes, split.turned)

@@ -21,6 +21,7 @@ def findings(data: Dataset, edge: int) -> Iterator[str]:
     if len(data.unreadable) > _SHOWN:
         yield f"left out: {len(data.unreadable) - _SHOWN} more that cannot be read"
     yield from _leaks(data)
+    yield from _known(data)
     yield from _contradictions(data)
     yield from _balance(data)
     tiny = [name for split in data.splits.values() for name, size in _sized(split) if max(size) < edge]
@@ -63,6 +64,18 @@ def _leaks(data: Dataset) -> Iterator[str]:
                 f"{len(both)} of {len(split)} pictures of {word} are in train as well, such as {both[0][0]} = "
                 f"{both[0][1]}: the accuracy on {word} is better than it will be on new pictures; remove them"
             )
+
+
+def _known(data: Dataset) -> Iterator[str]:
+    for word, split in data.splits.items():
+        known = [name for name, file in zip(split.names, split.files, strict=True) if file in data.known]
+        if known and word != "train":
+            yield (
+                f"the weights to start from have learnt from {len(known)} of {len(split)} pictures of {word}, such as "
+                f"{known[0]}: the accuracy on {word} is better than it will be on new pictures; remove them"
+            )
+    if data.known and data.known.issuperset(data.train.files) and data.judging is None:
+        yield "no picture is held out to choose by: the weights to start from have learnt from all of them"
 
 
 def _contradictions(data: Dataset) -> Iterator[str]:

@@ -9,11 +9,11 @@ import torch
 from build_engines.plan import default_cache
 from training import report, run_folder
 from training.answering import Normalise, answers
-from training.errors import RecipeError
+from training.errors import RecipeError, ResumeError
 from training.groups import group_lines, groups, make_optimizer
 from training.head import fit_head
 from training.recipe import Recipe
-from training.run import Record, Run
+from training.run import CHECKPOINT, Record, Run
 from training.setup import Setup, set_up
 
 Say = Callable[[str], None]
@@ -30,7 +30,12 @@ def fit(recipe: Recipe, data: Path, folder: Path, *, tensorboard: bool, say: Say
     for line in described(setup):
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
+    run_folder.check_finished(folder, setup)
     if setup.recipe.head_only:
+        if (folder / CHECKPOINT).is_file():
+            raise ResumeError(f"{folder} holds a training; choose another --out")
+        if tensorboard:
+            say("--tensorboard writes nothing: a head has no epochs")
         head = fit_head(setup, default_cache(), say)
         say(_finish(setup, setup.start.classifier.model.state_dict(), [], folder) + f", penalty {head.penalty:g}")
         return

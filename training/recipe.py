@@ -101,21 +101,35 @@ class Recipe:
         """The same with every None filled in for `pictures` to train on; `trained` says what the weights are.
 
         Raises:
-            RecipeError: a head is asked for over weights that know nothing.
+            RecipeError: a head is asked for over weights that know nothing, or with choices that it has no use for.
         """
+        if self.head_only and self.of_training:
+            option = self.of_training[0].replace("_", "-")
+            raise RecipeError(f"--head-only fits a head in one go, to weights that stay; leave --{option} out")
         if self.head_only and not trained:
             raise RecipeError("--head-only needs trained weights: give --checkpoint, or a model with timm's weights")
         band = band_of(pictures, trained=trained)
         wanted = {name: getattr(band, name) for name in BAND_CHOICES if getattr(self, name) is None}
-        if self.freeze or self.distill:
+        if self.of_training:
             wanted.pop("head_only", None)
         return replace(self, **{"head_only": self.head_only or False, **wanted})
+
+    @property
+    def of_training(self) -> tuple[str, ...]:
+        """What was chosen that says nothing of a head over weights that stay as they are."""
+        chosen = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        return tuple(name for name in chosen if name not in _OF_A_HEAD)
 
     def for_size(self, edge: int) -> "Recipe":
         """The same with the crop that suits pictures of `edge` pixels."""
         return self if self.min_crop is not None else replace(self, min_crop=1.0 if edge <= IMAGE_SHIFTED else 0.35)
 
 
+_OF_A_HEAD = (
+    *("model", "checkpoint", "checkpoint_key", "pretrained", "register"),
+    *("image_size", "crop_pct", "head_only", "hold_out", "seed"),
+)
+"""Choices that a linear head over trained weights has too."""
 _RANGES = (
     ("image_size", 1, 4096),
     ("crop_pct", 0.1, 2),

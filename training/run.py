@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from training.dataset import Split
 from training.distillation import make_task
 from training.errors import ResumeError
 from training.groups import freeze, hold_still, make_optimizer
-from training.recipe import Recipe
+from training.run_folder import check_same, inputs, resumable
 from training.setup import Setup
 
 CHECKPOINT = "checkpoint.pt"
@@ -50,7 +49,7 @@ class Run:
         self._frozen = freeze(self.model, recipe.freeze)
         self.batch = min(recipe.batch_size, len(setup.data.train))
         self.batch -= self.batch % 2 if self.batch > 1 else 0  # timm's Mixup pairs them.
-        self.steps = max(1, len(setup.data.train) // self.batch)
+        self.steps = -(-len(setup.data.train) // self.batch)
         self.epochs = _said(recipe.epochs)
         rate = _said(recipe.learning_rate)
         self.optimizer = make_optimizer(self.model, rate, recipe.weight_decay, _said(recipe.layer_decay))
@@ -134,13 +133,15 @@ class Run:
         return len(rights) - 1 - int(np.argmax(rights)) if rights else 0
 
     def _batches(self) -> Iterator[torch.Tensor]:
-        """The indices of each batch of an epoch, `[batch]`: every picture once, or a share of them `repeats` times.
+        """The indices of each batch of an epoch, `[batch]`: every picture once, or a share of them `repeats` times; the
+        first ones again where the last batch is not full.
 
         Repeats are those of Hoffer et al. 2020, by which batches vary less in what they show.
         """
         order = torch.randperm(len(self.setup.data.train))
         if self.recipe.repeats > 1:
             order = order[: -(-len(order) // self.recipe.repeats)].repeat_interleave(self.recipe.repeats)
+        order = torch.cat([order, order[: self.steps * self.batch - len(order)]])
         for step in range(self.steps):
             yield order[step * self.batch : (step + 1) * self.batch]
 
@@ -190,18 +191,10 @@ class Run:
         context: AbstractContextManager[object] = torch.autocast(self.device.type, dtype=self._dtype)
         return context
 
-    def _inputs(self) -> dict[str, str]:
-        teacher = self.setup.teacher
-        return {
-            "pictures": self.setup.data.sha256,
-            "start": self.setup.start_sha256,
-            "teacher": teacher.sha256 if teacher else "",
-        }
-
     def _keep(self) -> None:
         state = {
-            "recipe": json.dumps(_resumable(self.recipe)),
-            "inputs": self._inputs(),
+            "recipe": json.dumps(resumable(self.recipe)),
+            "inputs": inputs(self.setup),
             "history": json.dumps(self.history),
             "model": self.model.state_dict(),
             "average": self._average.module.state_dict() if self._average else {},
@@ -221,15 +214,9 @@ class Run:
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        was, now = json.loads(state["recipe"]), _resumable(self.recipe)
-        if differ := [name for name in now if was.get(name) != now[name]]:
-            raise ResumeError(
-                f"{self.folder} holds a run with another {differ[0]} ({was.get(differ[0])!r}, now {now[differ[0]]!r}); "
-                "choose another --out, or give the same choices to go on with it"
-            )
-        for name, sha256 in self._inputs().items():
-            if state["inputs"][name] != sha256:
-                raise ResumeError(f"{self.folder} holds a run on another {name}; choose another --out")
+        if "recipe" not in state:
+            raise ResumeError(f"{self.folder} holds a pre-training; choose another --out")
+        check_same(self.folder, json.loads(state["recipe"]), state["inputs"], self.setup)
         self.model.load_state_dict(state["model"])
         if self._average:
             self._average.module.load_state_dict(state["average"])
@@ -245,13 +232,6 @@ def _said(value: Any) -> Any:
     """A choice that `Recipe.settled` and `Recipe.for_size` have filled in."""
     assert value is not None  # noqa: S101 (both ran)
     return value
-
-
-def _resumable(recipe: Recipe) -> dict[str, Any]:
-    """What must be the same to go on: files may lie elsewhere, their content is compared."""
-    elsewhere = ("checkpoint", "distill")
-    kept: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return {name: value for name, value in kept.items() if name not in elsewhere}
 
 
 def _low_precision(device: torch.device) -> torch.dtype | None:

@@ -17,10 +17,53 @@ import torch
 from safetensors.torch import save_file
 
 from training.dataset import Dataset, Split
-from training.setup import Setup
+from training.errors import ResumeError
+from training.recipe import Recipe
+from training.setup import SEEN, Setup
 
 FACTS = "training.json"
 LISTS = {"train": "train.csv", "evaluation": "evaluation.csv"}
+
+
+def resumable(recipe: Recipe) -> dict[str, Any]:
+    """What must be the same to go on: files may lie elsewhere, their content is compared."""
+    elsewhere = ("checkpoint", "distill")
+    kept: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return {name: value for name, value in kept.items() if name not in elsewhere}
+
+
+def inputs(setup: Setup) -> dict[str, str]:
+    """Sums of what a run is made from."""
+    teacher = setup.teacher.sha256 if setup.teacher else ""
+    return {"pictures": setup.data.sha256, "start": setup.start_sha256, "teacher": teacher}
+
+
+def check_same(folder: Path, recipe: Mapping[str, Any], made_from: Mapping[str, str], setup: Setup) -> None:
+    """Demand that a run in `folder`, of `recipe` and `made_from`, is that of `setup`.
+
+    Raises:
+        ResumeError: it is another.
+    """
+    now = resumable(setup.recipe)
+    if differ := [name for name in now if recipe.get(name) != now[name]]:
+        raise ResumeError(
+            f"{folder} holds a run with another {differ[0]} ({recipe.get(differ[0])!r}, now {now[differ[0]]!r}); "
+            "choose another --out, or give the same choices to go on with it"
+        )
+    for name, sha256 in inputs(setup).items():
+        if made_from.get(name) != sha256:
+            raise ResumeError(f"{folder} holds a run on another {name}; choose another --out")
+
+
+def check_finished(folder: Path, setup: Setup) -> None:
+    """Demand that a run which ended in `folder`, if there is one, is that of `setup`.
+
+    Raises:
+        ResumeError: it is another.
+    """
+    if (folder / FACTS).is_file():
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        check_same(folder, facts.get("recipe", {}), facts.get("inputs", {}), setup)
 
 
 def write_model(setup: Setup, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -70,6 +113,7 @@ def write_facts(setup: Setup, metrics: Mapping[str, Any], folder: Path) -> None:
     _list(data, data.train, folder / LISTS["train"])
     if data.reported:
         _list(data, data.reported[1], folder / LISTS["evaluation"])
+    _write(folder / SEEN, "".join(f"{file}\n" for file in sorted(data.known | set(data.train.files))))
     facts = {
         "register": list(setup.registered),
         "calibration": LISTS["train"],
@@ -78,12 +122,11 @@ def write_facts(setup: Setup, metrics: Mapping[str, Any], folder: Path) -> None:
         "metrics": dict(metrics),
         "findings": list(setup.found),
         "recipe": asdict(setup.recipe),
+        "inputs": inputs(setup),
         "pictures": {
-            "path": os.path.relpath(_root(data), folder),
-            "sha256": data.sha256,
+            "path": _relative(_root(data), folder),
             **{word: len(split) for word, split in data.splits.items()},
         },
-        "teacher_sha256": setup.teacher.sha256 if setup.teacher else None,
         "versions": {name: version(name) for name in ("vitrine", "timm", "torch")},
     }
     _write(folder / FACTS, json.dumps(facts, indent=2) + "\n")
@@ -94,12 +137,17 @@ def _root(data: Dataset) -> Path:
 
 
 def _list(data: Dataset, split: Split, path: Path) -> None:
-    root = os.path.relpath(_root(data), path.parent)
+    root = _root(data).resolve()
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "label"))
         for name, target in zip(split.names, split.targets, strict=True):
-            writer.writerow((f"{root}/{name}", data.classes[target]))
+            writer.writerow((_relative(root / name, path.parent), data.classes[target]))
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The way from `folder` to `path`. Links on the way to either are followed: `..` does not lead back over them."""
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,11 +12,13 @@ from build_engines.model import Start, current_name, register, starting_model, w
 from build_engines.plan import Plan
 from build_engines.trained_folder import completed
 from contract.spec import CropMode, Preprocessing
-from training.dataset import Dataset, Shelf, look, read
+from training.dataset import Dataset, Holding, Shelf, look, read
 from training.distillation import Teacher, Teachers
 from training.findings import findings
 from training.recipe import Recipe
 
+SEEN = "seen.txt"
+"""In a run's folder: the SHA-256 of each file that its weights have learnt from, and those that it started from."""
 _OURS = "training.networks"
 
 
@@ -48,7 +50,7 @@ def set_up(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Setup:
     shelf = look(path)
     plan, trained = _plan(recipe)
     recipe = recipe.settled(shelf.training_pictures, trained=trained)
-    start = starting_model(plan, len(shelf.classes), recipe.seed, drop_path_rate=recipe.drop_path)
+    start = starting_model(plan, shelf.classes, recipe.seed, drop_path_rate=recipe.drop_path)
     served = start.classifier.preprocessing
     recipe = recipe.for_size(max(served.height, served.width))
     teachers = [Teacher(Path(folder), shelf.classes, plan.register) for folder in recipe.distill]
@@ -93,7 +95,13 @@ def _read(shelf: Shelf, recipe: Recipe, served: Preprocessing) -> Dataset:
     share = recipe.hold_out
     if share is None and recipe.patience and "val" not in shelf.members:
         share = 0.1 if "test" in shelf.members else None
-    return read(shelf, served, training, share, recipe.seed)
+    return read(shelf, served, training, Holding(share, recipe.seed, learnt_from(Path(recipe.checkpoint))))
+
+
+def learnt_from(checkpoint: Path) -> frozenset[str]:
+    """SHA-256 of the files that a checkpoint of ours, a run's folder or a file in it, has learnt from; else empty."""
+    seen = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / SEEN
+    return frozenset(seen.read_text(encoding="utf-8").split()) if seen.is_file() else frozenset()
 
 
 def _registered(start: Start, plan: Plan) -> tuple[str, ...]:

@@ -7,12 +7,16 @@ import numpy.typing as npt
 
 
 def held_out(
-    targets: npt.NDArray[np.int64], digests: Sequence[bytes], share: float, seed: int
+    targets: npt.NDArray[np.int64],
+    digests: Sequence[bytes],
+    share: float,
+    seed: int,
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.bool_]:
     """True for each picture that is held out, bool `[pictures]`.
 
     Of each class about `share` of its pictures, at least one where it has two that differ. Pictures with the same
-    digest, whatever their class, are all on one side.
+    digest, whatever their class, are all on one side. Those that are `known`, bool `[pictures]`, are never held out.
     """
     chosen = np.zeros(len(targets), dtype=bool)
     groups: dict[bytes, list[int]] = {}
@@ -28,6 +32,8 @@ def held_out(
         for place in chance.permutation(len(members))[: len(members) - 1]:
             if taken >= wanted:
                 break
+            if known is not None and known[members[place]].any():
+                continue
             chosen[members[place]] = True
             taken += len(members[place])
     return chosen

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 (torch and timm take seconds to import; `build-engines --help` does not wait for them)
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +26,14 @@ class Start:
     """Where the weights are from, for people."""
 
 
-def starting_model(plan: Plan, classes: int, seed: int, **arguments: Any) -> Start:
-    """The model of `plan` with its weights and, unless it has `classes` classes by itself, a new head.
+def starting_model(plan: Plan, labels: Sequence[str], seed: int, **arguments: Any) -> Start:
+    """The model of `plan` with its weights and, unless its own answers the same labels in the same order, a new head.
+
+    Where a checkpoint does not say its labels, a head of as many classes is taken for one of the same.
 
     Args:
         plan: the model, its checkpoint, its preprocessing and the modules to import first.
-        classes: what the head answers.
+        labels: of the classes that the head answers.
         seed: of the new head, and of the whole model where it has random weights.
         arguments: timm's that only training needs, such as drop_path_rate.
 
@@ -48,7 +51,7 @@ def starting_model(plan: Plan, classes: int, seed: int, **arguments: Any) -> Sta
     if plan.image_size is not None:
         inner = {key: value for key, value in architecture.arguments.items() if key != "img_size"}
         architecture = replace(architecture, arguments=inner, image_size=plan.image_size)
-    given = {key: value for key, value in arguments.items() if value}
+    given, classes = {key: value for key, value in arguments.items() if value}, len(labels)
     try:
         model = replace(architecture, arguments={**architecture.arguments, **given}).create(classes, seed)
     except TypeError as error:
@@ -56,7 +59,8 @@ def starting_model(plan: Plan, classes: int, seed: int, **arguments: Any) -> Sta
     if plan.checkpoint or plan.pretrained:
         old = weights.model
         torch.manual_seed(seed)
-        if weights.classes != classes or not plan.checkpoint:
+        others = weights.labels is not None and weights.labels != tuple(labels)
+        if weights.classes != classes or others or not plan.checkpoint:
             old.reset_classifier(classes)  # type: ignore[operator]
         model.load_state_dict(old.state_dict())
     classifier = classifier_of(plan.source, model, classes, Given.by(plan), weights.data)

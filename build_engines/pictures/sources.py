@@ -52,7 +52,8 @@ def open_source(path: Path) -> tuple[str, tuple[str, ...], Source]:
             )
     except UNREADABLE as error:
         raise PicturesUnreadableError(
-            f"{archive or path} cannot be read ({type(error).__name__}); name a folder of pictures or a zip of them"
+            f"{getattr(error, 'filename', None) or archive or path} cannot be read ({type(error).__name__}); name a "
+            "folder of pictures or a zip of them"
         ) from error
     pictures = sorted(name for name in names if _is_picture(name))
     if not pictures:
@@ -107,16 +108,20 @@ def _names_in_zip(archive: Path, prefix: str) -> list[str]:
 
 
 def _names_in_folder(root: Path) -> list[str]:
-    names: list[str] = []
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:
-            subfolders.clear()  # A link to a folder above it has no end.
-            continue
-        seen.add(place)
-        names.extend(Path(folder, file).relative_to(root).as_posix() for file in files)
-    return names
+    return [Path(name).relative_to(root).as_posix() for name in _files_below(str(root), frozenset())]
+
+
+def _files_below(folder: str, above: frozenset[str]) -> Iterator[str]:
+    """Files in a folder and in those below it; a link to one of those `above`, which has no end, is not followed."""
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from _files_below(entry.path, above | {place})
+            elif entry.is_file():
+                yield entry.path
 
 
 def _is_picture(name: str) -> bool:

@@ -74,12 +74,14 @@ class MaskedRun:
         edge = recipe.image_size or int(config.input_size[1])
         sized: dict[str, Any] = {"img_size": edge} if recipe.image_size else {}
         self.model = MaskedAutoencoder(timm.create_model(recipe.model, num_classes=0, **sized), recipe.mask_ratio)
+        if edge % self.model.patch:
+            raise RecipeError(f"--image-size {edge} is no multiple of the patch's edge, {self.model.patch}")
         self.model.to(self.device)
         self.images, self._sha256 = read(pictures, edge, say), pictures.sha256
         self.normalise = Normalise(tuple(config.mean), tuple(config.std)).to(self.device)
         self._augment = Augmentation((edge, edge), recipe.min_crop, "", tuple(config.mean), "bicubic")
         self.batch = min(recipe.batch_size, len(self.images))
-        self.steps = len(self.images) // self.batch
+        self.steps = -(-len(self.images) // self.batch)
         rate = recipe.learning_rate * self.batch / RATED_BATCH
         self.optimizer = create_optimizer_v2(
             self.model, opt="adamw", lr=rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.95)
@@ -121,6 +123,7 @@ class MaskedRun:
         self.model.train()
         seed_all(self.recipe.seed, epoch)
         order = torch.randperm(len(self.images))
+        order = torch.cat([order, order[: self.steps * self.batch - len(order)]])  # The last batch is full too.
         images = torch.from_numpy(self.images)
         total = 0.0
         bar = tqdm(range(self.steps), desc=f"epoch {epoch + 1}", mininterval=2, leave=False, disable=None)
@@ -179,6 +182,8 @@ class MaskedRun:
         if not checkpoint.exists():
             return
         state = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        if "recipe" in state:
+            raise ResumeError(f"{self.folder} holds a training with labels; choose another --out")
         if json.loads(state["inputs"]) != self._inputs():
             raise ResumeError(
                 f"{self.folder} holds a run of other choices or pictures; choose another --out, or give the same"

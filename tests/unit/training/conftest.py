@@ -58,6 +58,7 @@ def setup(data: Path) -> MakeSetup:
     """Makes a setup of TINY with changes."""
 
     def make(path: Path = data, **changes: Any) -> Setup:
-        return set_up(replace(TINY, **changes), path, lambda _: None)
+        recipe = Recipe(TINY.model) if changes.get("head_only") else TINY
+        return set_up(replace(recipe, **changes), path, lambda _: None)
 
     return make

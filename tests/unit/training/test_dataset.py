@@ -12,7 +12,7 @@ from PIL import Image
 from contract.spec import Preprocessing
 from tests.fakes import a_picture, encoded
 from tests.unit.training.conftest import draw
-from training.dataset import Dataset, look, read
+from training.dataset import Dataset, Holding, look, read
 from training.errors import DataError
 from training.findings import findings, swapped
 from training.splits import held_out
@@ -21,7 +21,7 @@ SEEN = Preprocessing(32, 32, crop_pct=1.0)
 
 
 def opened(path: Path, share: float | None = None, seed: int = 0) -> Dataset:
-    return read(look(path), SEEN, SEEN, share, seed)
+    return read(look(path), SEEN, SEEN, Holding(share, seed))
 
 
 def found(path: Path, share: float | None = None) -> str:
@@ -116,6 +116,38 @@ def test_equal_pictures_are_on_one_side() -> None:
     assert [int(out[targets == each].sum()) for each in (0, 1)] == [6, 6]
 
 
+def test_what_the_weights_have_learnt_from_is_not_held_out(folder: Path) -> None:
+    first = opened(folder / "train", 0.25)
+    known = frozenset(first.train.files)
+    again = read(look(folder / "train"), SEEN, SEEN, Holding(0.25, seed=7, known=known))
+    assert set(again.splits["val"].names) <= set(first.splits["val"].names)
+    assert len(again.splits["val"]) > 0
+    everything = known | frozenset(first.splits["val"].files)
+    none = read(look(folder / "train"), SEEN, SEEN, Holding(0.25, seed=7, known=everything))
+    assert none.judging is None
+    (line,) = findings(none, 32)
+    assert line == "no picture is held out to choose by: the weights to start from have learnt from all of them"
+
+
+def test_pictures_to_judge_by_that_the_weights_have_learnt_from_are_told(folder: Path) -> None:
+    known = frozenset(opened(folder).splits["test"].files[:3])
+    (line,) = findings(read(look(folder), SEEN, SEEN, Holding(None, 0, known)), 32)
+    assert "have learnt from 3 of 12 pictures of test, such as test/above/0.png" in line
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbagegarbage", b"Exif\0\0II*\0"])
+def test_damaged_exif_is_no_reason_to_leave_a_picture_out(folder: Path, exif: bytes) -> None:
+    path = folder / "train" / "above" / "0.png"
+    Image.open(path).save(path, exif=exif)
+    assert found(folder) == ""
+    assert len(opened(folder).train) == 48
+
+
+def test_a_split_that_is_a_link_to_another_is_a_split(folder: Path) -> None:
+    (folder / "val").symlink_to(folder / "test")
+    assert {word: len(split) for word, split in opened(folder).splits.items()} == {"train": 48, "val": 12, "test": 12}
+
+
 def test_a_class_of_one_picture_is_trained_on() -> None:
     out = held_out(np.array([0, 0, 0, 1]), [b"a", b"b", b"c", b"d"], 0.3, seed=0)
     assert out.tolist()[3] is False
@@ -185,7 +217,7 @@ def test_two_classes_that_answer_each_other_are_told_as_swapped() -> None:
 
 def test_pictures_for_crops_are_larger_and_of_the_same_split(folder: Path) -> None:
     larger = Preprocessing(40, 40, crop_pct=1.0)
-    data = read(look(folder / "train"), SEEN, larger, 0.25, 0)
+    data = read(look(folder / "train"), SEEN, larger, Holding(0.25, 0))
     assert data.train.images.shape == (36, 40, 40, 3)
     assert data.splits["val"].images.shape == (12, 32, 32, 3)
     plain = opened(folder / "train", 0.25)

@@ -16,12 +16,15 @@ from PIL import Image
 from build_engines.model import load_timm_model
 from build_engines.options import plan_of
 from build_engines.pictures import open_pictures
+from contract.spec import Preprocessing
 from tests.unit.training.conftest import TINY, MakeSetup
 from training.answering import Normalise, answers
 from training.cli import main
+from training.errors import ResumeError
 from training.fit import fit
 from training.recipe import Recipe
 from training.report import Judged
+from training.setup import set_up
 
 CPU = torch.device("cpu")
 
@@ -88,6 +91,60 @@ def test_a_training_starts_from_another_ones_folder_with_other_classes(run: Path
     assert facts["notes"]["training.origin"].startswith("stripes/model.safetensors")
     assert facts["recipe"]["layer_decay"] < 1
     assert (tmp_path / "next" / "labels.txt").read_text() == "a\nb\nc\n"
+
+
+def test_a_head_for_other_labels_is_new_though_there_are_as_many(run: Path, tmp_path: Path, data: Path) -> None:
+    for name, source in (("y", "above"), ("x", "below")):
+        shutil.copytree(data / "train" / source, tmp_path / "other" / name)
+    recipe = replace(TINY, model="", checkpoint=str(run), head_only=False, hold_out=0.0)
+    same = set_up(recipe, data / "train", silent).start.classifier.model.state_dict()
+    other = set_up(recipe, tmp_path / "other", silent).start.classifier.model.state_dict()
+    assert [name for name in same if not torch.equal(same[name], other[name])] == ["head.weight", "head.bias"]
+
+
+def test_a_training_from_a_run_is_judged_by_what_that_has_not_learnt_from(
+    run: Path, tmp_path: Path, data: Path
+) -> None:
+    seen = set((run / "seen.txt").read_text().split())
+    assert len(seen) == 36
+    recipe = replace(TINY, model="", checkpoint=str(run / "model.safetensors"), epochs=1, hold_out=0.25, seed=5)
+    trained(replace(recipe, model=TINY.model), data / "train", tmp_path / "next")
+    setup = set_up(replace(recipe, model=TINY.model), data / "train", silent)
+    assert not seen & set(setup.data.splits["val"].files)
+    known = set((tmp_path / "next" / "seen.txt").read_text().split())
+    assert known == seen | set(setup.data.train.files)
+
+
+def test_a_folder_of_another_run_is_left_as_it_is(run: Path, tmp_path: Path, data: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    before = {each.name: each.read_bytes() for each in copy.iterdir()}
+    head = Recipe(checkpoint=str(run), head_only=True)
+    with pytest.raises(ResumeError, match="holds a run with another model"):
+        trained(head, data, copy)
+    assert {each.name: each.read_bytes() for each in copy.iterdir()} == before
+    (copy / "training.json").unlink()
+    with pytest.raises(ResumeError, match="holds a training; choose another --out"):
+        trained(head, data, copy)
+    fitted = trained(head, data, tmp_path / "head")
+    assert trained(head, data, tmp_path / "head") == fitted
+    with pytest.raises(ResumeError, match="holds a run with another"):
+        trained(replace(TINY, epochs=1), data, tmp_path / "head")
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["folder", "absolute list"])
+def test_a_folder_below_a_link_finds_its_pictures(tmp_path: Path, data: Path, listed: bool) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "deep" / "er")
+    source = data
+    if listed:
+        source = tmp_path / "list.csv"
+        rows = [f"{each},{each.parent.name}\n" for each in sorted((data / "train").rglob("*.png"))]
+        source.write_text("path,label\n" + "".join(rows))
+    trained(replace(TINY, epochs=1, hold_out=0.25), source, tmp_path / "runs" / "x")
+    plan = plan_of(argparse.Namespace(model=str(tmp_path / "runs" / "x")))
+    assert plan.evaluation is not None
+    assert len(open_pictures(plan.evaluation).pixels(Preprocessing(8, 8))) == 12
 
 
 def test_a_larger_picture_has_resampled_positions_and_the_folder_says_so(run: Path, tmp_path: Path, data: Path) -> None:

@@ -243,6 +243,34 @@ def test_a_run_that_was_killed_ends_in_the_same_weights(photos: Path, tmp_path: 
         MaskedRun(replace(RECIPE, mask_ratio=0.5), pictures, tmp_path / "killed", lambda _: None)
 
 
+def test_runs_of_the_other_kind_are_left_as_they_are(
+    photos: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mae = ["mae", str(photos), "--epochs", "1", "--batch-size", "8", "--out"]
+    fit = ["fit", str(data), "--model", "vit_nano_patch4_32", "--no-pretrained", "--epochs", "1", "--out"]
+    assert main([*mae, str(tmp_path / "mae")]) == main([*fit, str(tmp_path / "fit")]) == 0
+    assert main([*fit, str(tmp_path / "mae")]) == 2
+    assert "holds a pre-training; choose another --out" in capsys.readouterr().err
+    assert main([*mae, str(tmp_path / "fit")]) == 2
+    assert "holds a training with labels; choose another --out" in capsys.readouterr().err
+
+
+def test_an_epoch_shows_every_picture(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = MaskedRun(replace(RECIPE, epochs=1, batch_size=5), open_pictures(photos), tmp_path, lambda _: None)
+    shown: list[torch.Tensor] = []
+
+    def see(batch: torch.Tensor) -> torch.Tensor:
+        shown.append(batch)
+        return augment(batch)
+
+    augment = run._augment
+    monkeypatch.setattr(run, "_augment", see)
+    run.train()
+    seen = {picture.numpy().tobytes() for batch in shown for picture in batch}
+    assert seen == {picture.tobytes() for picture in run.images}
+    assert {len(batch) for batch in shown} == {5}
+
+
 def test_fit_starts_from_its_encoder(
     photos: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +288,7 @@ def test_fit_starts_from_its_encoder(
     [
         (["--mask-ratio", "1"], "--mask-ratio is from 0.01 to 0.99; got 1"),
         (["--model", "resnet18"], "is no ViT"),
+        (["--image-size", "30"], "--image-size 30 is no multiple of the patch's edge, 4"),
         (["--model", "nothing_of_the_kind"], "timm knows no model named 'nothing_of_the_kind'"),
     ],
 )

@@ -31,7 +31,24 @@ def test_what_is_chosen_stays() -> None:
     chosen = Recipe(model="x", epochs=7, head_only=False, layer_decay=0.9, min_crop=0.2).settled(10, trained=True)
     assert (chosen.epochs, chosen.head_only, chosen.layer_decay) == (7, False, 0.9)
     assert chosen.for_size(32).min_crop == 0.2
-    assert Recipe(model="x", freeze=2).settled(10, trained=True).head_only is False
+    assert Recipe(model="x", hold_out=0.5, image_size=64, seed=3).settled(10, trained=True).head_only is True
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        *({"freeze": 2}, {"distill": ("x",)}, {"epochs": 3}, {"learning_rate": 1e-3}, {"rand_augment": "rand-m9"}),
+        *({"layer_decay": 0.5}, {"batch_size": 8}, {"min_crop": 1.0}, {"patience": 3}, {"ema_decay": 0.0}),
+    ],
+)
+def test_what_only_a_training_has_is_not_ignored_where_pictures_are_few(chosen: dict[str, Any]) -> None:
+    settled = Recipe(model="x", **chosen).settled(10, trained=True)
+    assert settled.head_only is False
+    (name,) = chosen
+    assert getattr(settled, name) == chosen[name]
+    if name not in ("freeze", "distill"):
+        with pytest.raises(RecipeError, match=f"leave --{name.replace('_', '-')} out"):
+            Recipe(model="x", head_only=True, **chosen).settled(10, trained=True)
 
 
 @pytest.mark.parametrize(

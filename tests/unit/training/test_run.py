@@ -24,6 +24,7 @@ from tests.waiting import until
 from training.augmentation import Augmentation, seed_all, shifted
 from training.errors import RecipeError, ResumeError
 from training.fit import fit
+from training.recipe import Recipe
 from training.run import Run
 
 
@@ -154,6 +155,14 @@ def test_a_run_of_another_recipe_or_on_other_pictures_is_not_resumed(
         Run(setup(data / "train", epochs=1), tmp_path, silent)
 
 
+def test_an_epoch_shows_every_picture(setup: MakeSetup, tmp_path: Path) -> None:
+    for repeats in (1, 2):
+        run = Run(setup(batch_size=10, repeats=repeats), tmp_path / str(repeats), silent)
+        batches = list(run._batches())
+        assert [len(batch) for batch in batches] == [10] * 5
+        assert len(set(torch.cat(batches).tolist())) == 48 // repeats
+
+
 def test_a_few_epochs_learn_what_a_glance_tells_apart(setup: MakeSetup, tmp_path: Path) -> None:
     run = Run(setup(epochs=6, mix_probability=0.0), tmp_path, silent)
     run.train()
@@ -230,8 +239,8 @@ def test_a_teacher_of_other_classes_is_refused(setup: MakeSetup, data: Path, tmp
 def test_a_training_starts_where_a_head_was_fitted(setup: MakeSetup, data: Path, tmp_path: Path) -> None:
     """The head is kept, so that the first step does not spoil the features (Kumar et al. 2022)."""
     weights = Path(__file__).parents[2] / "data" / "vit_nano" / "weights.safetensors"
-    head = setup(checkpoint=str(weights), head_only=True, hold_out=0.25)
-    fit(head.recipe, data, tmp_path / "head", tensorboard=False, say=silent)
+    head = Recipe("vit_nano_convstem_patch4_32", checkpoint=str(weights), head_only=True, hold_out=0.25)
+    fit(head, data, tmp_path / "head", tensorboard=False, say=silent)
     again = setup(model="", checkpoint=str(tmp_path / "head"), head_only=False, hold_out=0.25)
     run = Run(again, tmp_path / "full", silent)
     fitted = load_file(tmp_path / "head" / "model.safetensors")
