@@ -17,10 +17,15 @@ _LONGEST_S = 30
 
 
 class Admission:
-    """At most `capacity` pictures at once."""
+    """At most `capacity` pictures at once. `changed` is told by how many there are more or fewer."""
 
-    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.capacity = capacity
+    def __init__(
+        self,
+        capacity: int,
+        clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.capacity, self._changed = capacity, changed
         self._clock = clock
         self._taken = 0
         self._finished: deque[float] = deque(maxlen=_REMEMBERED)
@@ -46,10 +51,12 @@ class Admission:
         """
         self.check(pictures)
         self._taken += pictures
+        self._changed(pictures)
         try:
             yield
         finally:
             self._taken -= pictures
+            self._changed(-pictures)
             self._finished.extend([self._clock()] * pictures)
 
     def _drained_in(self) -> int:

@@ -64,6 +64,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.in_flight_pictures = Gauge(
+            "vitrine_in_flight_pictures",
+            "Pictures being worked on now, of which VITRINE_MAX_IN_FLIGHT may be in each worker.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.upload_bytes = Histogram(
             "vitrine_upload_bytes", "Size of pictures received.", buckets=_BYTES, registry=registry
         )

@@ -22,6 +22,17 @@ def refused(admission: Admission, pictures: int = 1) -> int | None:
     return caught.value.retry_after
 
 
+def test_somebody_is_told_how_many_there_are() -> None:
+    told: list[int] = []
+    admission = Admission(8, changed=told.append)
+    with admission.permit(3):
+        refused(admission, 6)
+        assert sum(told) == 3
+    with pytest.raises(ValueError, match="fault"), admission.permit(2):
+        raise ValueError("fault")
+    assert told == [3, -3, 2, -2]
+
+
 def test_over_the_capacity_is_refused_and_a_permit_comes_back() -> None:
     admission = Admission(2)
     with admission.permit(1), admission.permit(1):

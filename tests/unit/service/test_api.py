@@ -477,6 +477,7 @@ async def test_every_request_is_counted_once(client: httpx.AsyncClient) -> None:
         "vitrine_ready 1.0",
         "vitrine_upload_bytes_count 2.0",
         "vitrine_in_flight_requests 1.0",
+        "vitrine_in_flight_pictures 0.0",
     ):
         assert line in text.splitlines(), line
 
@@ -515,6 +516,11 @@ async def test_a_deadline_of_the_gateways_is_its_own_fault(
         'vitrine_rejections_total{fault="ours",reason="deadline_exceeded"',
     ]
     assert await counted(client, "caller") == []
+
+
+async def test_pictures_in_flight_are_those_of_batches_too(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with app.state.services.admission.permit(32), app.state.services.admission.permit(3):
+        assert "vitrine_in_flight_pictures 35.0" in (await client.get("/metrics")).text
 
 
 async def test_what_is_turned_away_at_capacity_is_nobodys_fault(client: httpx.AsyncClient, app: FastAPI) -> None:
