@@ -62,7 +62,7 @@ def _banner(stack: Stack) -> str:
 
   gateway            {stack.gateway_url}
   its API            {stack.gateway_url}/docs
-  its metrics        {stack.gateway_url}/metrics
+  its metrics        {stack.gateway_metrics_url}
   Triton's gRPC      {stack.grpc_address}
   Triton's metrics   {stack.metrics_url}
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ POLL_S = 0.05
 START_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 60.0
 GATEWAY_GRACE_S = 35.0
-"""The gateway gives requests in flight 30 s."""
+"""The gateway gives requests in flight 30 s, after VITRINE_DRAIN_SECONDS."""
 TRITON_GRACE_S = tritonserver.EXIT_TIMEOUT_S + 5.0
 GATEWAY = (sys.executable, "-m", "service")
 
@@ -105,6 +106,12 @@ class Stack:
         return f"http://{tritonserver.LOOPBACK}:{self._ports.metrics}/metrics"
 
     @property
+    def gateway_metrics_url(self) -> str:
+        """The gateway's metrics, which may have a port of their own."""
+        own = self._environment.get("VITRINE_METRICS_PORT", "").strip()
+        return f"{self.gateway_url.removesuffix(f':{self._port}')}:{own or self._port}/metrics"
+
+    @property
     def triton_pid(self) -> int | None:
         """None while Triton is being restarted."""
         return self._triton.pid if self._triton else None
@@ -138,6 +145,18 @@ class Stack:
         await self._unless_failed(asyncio.Event().wait())
 
     @property
+    def _environment(self) -> dict[str, str]:
+        """What the gateway inherits."""
+        return {**os.environ, **self.options.settings}
+
+    @property
+    def _drain_s(self) -> float:
+        """How long the gateway takes new requests after its signal; one that cannot read it has not started."""
+        with suppress(ValueError):
+            return float(self._environment.get("VITRINE_DRAIN_SECONDS") or 0)
+        return 0.0
+
+    @property
     def _local_host(self) -> str:
         return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.options.host, self.options.host)  # noqa: S104
 
@@ -163,7 +182,7 @@ class Stack:
         children = [self._triton]
         if options.gateway is not None:
             address = {"VITRINE_HOST": options.host, "VITRINE_PORT": str(self._port)}
-            environment = {**os.environ, **options.settings, **address, "VITRINE_TRITON_URL": self.grpc_address}
+            environment = {**self._environment, **address, "VITRINE_TRITON_URL": self.grpc_address}
             self._gateway = Child("the gateway", options.gateway, environment, options.show)
             children.append(self._gateway)
         for child in children:
@@ -177,7 +196,7 @@ class Stack:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         if self._gateway is not None:
-            await self._gateway.stop(GATEWAY_GRACE_S)
+            await self._gateway.stop(self._drain_s + GATEWAY_GRACE_S)
         if self._triton is not None:
             await self._triton.stop(TRITON_GRACE_S)
         leftovers.remove(self._prefix, leftovers.folders())

@@ -125,7 +125,10 @@ def main() -> int:
         parser.error("--calibration and --evaluation go together")
     given = Pictures(options.calibration, options.evaluation, made=False) if options.calibration else None
     work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{work} cannot be made ({error.strerror}); name another --work, or run it as who owns the folder")
     outcomes = check(work, (sys.executable, "-m", "build_engines.cli"), sys.executable, given)
     path = write(outcomes, machine(), work, [work / "triton.log", *work.glob("reports/**/*")])
     print(f"{path} has everything; see docs/first-hour-on-a-gpu.md for what it means")
