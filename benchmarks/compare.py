@@ -58,11 +58,15 @@ def verdicts(before: Record, after: Record, noise: float) -> dict[str, Verdict]:
     """Of each cell that both measured, by its key in words, in the order of the second."""
     known = {_name(cell): cell for cell in before.cells if cell.samples}
     less = after.unit == "ms"
-    return {
-        name: judge(known[name], cell, less_is_better=less, noise=noise)
-        for cell in after.cells
-        if cell.samples and (name := _name(cell)) in known
-    }
+    found = {}
+    for cell in after.cells:
+        if cell.samples and (name := _name(cell)) in known:
+            verdict = judge(known[name], cell, less_is_better=less, noise=noise)
+            was, now = _offered(known[name]), _offered(cell)
+            if was and not 1 - noise <= now / was <= 1 + noise:
+                verdict = verdict._replace(words=f"another rate ({was:.0f}/s, {now:.0f}/s): give both one --rate")
+            found[name] = verdict
+    return found
 
 
 def why_not(before: Record, after: Record, *, other_machine: bool) -> str:
@@ -84,6 +88,11 @@ def gone(before: Record, after: Record) -> list[str]:
     """The cells that were measured before and are not any more, by their keys in words."""
     measured = {_name(cell) for cell in after.cells if cell.samples}
     return [name for cell in before.cells if cell.samples and (name := _name(cell)) not in measured]
+
+
+def _offered(cell: Cell) -> float:
+    """Requests a second of an open load, which decides how long they wait; 0 for what asks as fast as it is answered."""
+    return float(cell.facts["rate"]) if str(cell.key.get("load", "")).startswith("open") else 0.0
 
 
 def _name(cell: Cell) -> str:

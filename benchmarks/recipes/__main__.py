@@ -2,8 +2,8 @@
 
     python -m benchmarks.recipes PLANS.toml
 
-The models are those of a file of plans (docs/builds.md), with its pictures: `calibration` or `evaluation` gives ranges,
-`evaluation` judges. A model without pictures, such as one with random weights, is timed only. Recipes of a model run in
+The models are those of a file of plans (docs/builds.md), with its pictures: `calibration` gives ranges, or else some that
+are taken from `evaluation`, which judges by the rest. A model without pictures, such as one with random weights, is timed only. Recipes of a model run in
 turn, round after round, so that a machine that others slow down slows down all of them.
 """
 
@@ -29,6 +29,8 @@ from build_engines.planfile import read_plans
 from build_engines.values import Pixels, Probabilities
 
 BATCHES = (1, 16)
+_RANGES = 64
+"""Pictures that ranges follow from, where no plan says so."""
 _ROUNDS = 9
 _LEAST_SECONDS = 0.1
 """Of a round's runs of one recipe; at least one run."""
@@ -41,9 +43,12 @@ class Pictures:
         preprocessing = model.classifier.preprocessing
         chosen = choose_pictures(plan.calibration, plan.calibration_pictures, plan.evaluation)
         judging, ranges = chosen.evaluation, chosen.calibration
+        if judging and not ranges:
+            ranges = judging.choose(min(_RANGES, len(judging) // 2))
+            judging = judging.without(ranges)
         self.judging = judging.pixels(preprocessing) if judging else None
         self.targets = judging.targets(model.labels).indices if judging else None
-        self.ranges = ranges.pixels(preprocessing) if ranges else made_pictures(64, preprocessing)
+        self.ranges = ranges.pixels(preprocessing) if ranges else made_pictures(_RANGES, preprocessing)
 
 
 def cells_of(plan: Plan) -> Iterator[Cell]:
@@ -113,6 +118,9 @@ def page(found: Record) -> str:
     for model in dict.fromkeys(cell.key["model"] for cell in found.cells):
         cells = [cell for cell in found.cells if cell.key["model"] == model]
         parts += [f"## {model}", record.table(_HEADS, [_row(cells, title) for title in _titles(cells)])]
+        judged = next((int(cell.facts["pictures"]) for cell in cells if "pictures" in cell.facts), 0)
+        if judged:
+            parts.append(f"Judged by {judged} pictures; the ranges are of others.")
         if left := [f"- {cell.key['recipe']}: {cell.skipped}" for cell in cells if cell.skipped]:
             parts += ["Not run:", "\n".join(left)]
     parts.append("*Times FP32*: the rate over that of FP32 in ONNX Runtime, the median of rounds run in turn.")

@@ -45,6 +45,17 @@ def test_only_cells_that_both_measured_are_compared() -> None:
     assert list(verdicts(before, after, 0.05)) == ["batch 1"]
 
 
+def test_open_loads_of_another_rate_are_no_pair() -> None:
+    def load(name: str, rate: float, factor: float) -> Record:
+        samples = tuple(factor * each for each in STEADY)
+        return recorded("serving", "ms", [Cell({"load": name}, samples, {"rate": rate})], {"model": "vit"})
+
+    slower = verdicts(load("open, 80%", 128, 1), load("open, 80%", 256, 3), 0.05)
+    assert slower["load open, 80%"].words == "another rate (128/s, 256/s): give both one --rate"
+    assert verdicts(load("open, 80%", 128, 1), load("open, 80%", 130, 3), 0.05)["load open, 80%"].words == "worse"
+    assert verdicts(load("closed, 8", 128, 1), load("closed, 8", 256, 3), 0.05)["load closed, 8"].words == "worse"
+
+
 def test_other_benchmarks_machines_and_settings_are_no_pair() -> None:
     found = one(STEADY)
     other = replace(found, machine={**found.machine, "cpus": 1000})

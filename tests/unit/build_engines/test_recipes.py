@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.recipes.__main__ import BATCHES, draw, page
+from benchmarks.recipes.__main__ import BATCHES, Pictures, draw, page
 from benchmarks.recipes.recipes import WAYS
 from benchmarks.record import Cell, recorded
 from build_engines.graph import export_graph, open_graph
 from build_engines.model import TimmModel
 from build_engines.pictures import made_pictures
+from build_engines.plan import Plan
 from build_engines.values import Graph
 
 LOOSE = 0.1
@@ -31,6 +33,17 @@ def test_every_recipe_that_is_here_answers_as_fp32_does(
     weights = graph.size / 1e6
     # FP32's weights are there in eight bits, but for the head's, the embeddings' and the convolutions'.
     assert made.megabytes < 0.7 * weights if "INT8" in title else made.megabytes == pytest.approx(weights)
+
+
+def test_ranges_are_not_of_the_pictures_that_judge(source: TimmModel, tmp_path: Path) -> None:
+    for number, pixels in enumerate(made_pictures(10, source.classifier.preprocessing)):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    plan = Plan("vit_nano_convstem_patch4_32", evaluation=tmp_path)
+    pictures = Pictures(plan, source)
+    assert pictures.judging is not None
+    assert (len(pictures.ranges), len(pictures.judging)) == (5, 5)
+    both = {each.tobytes() for each in np.concatenate([pictures.ranges, pictures.judging])}
+    assert len(both) == 10
 
 
 def found(model: str = "vit") -> list[Cell]:
