@@ -91,7 +91,7 @@ def gone(before: Record, after: Record) -> list[str]:
 
 
 def _offered(cell: Cell) -> float:
-    """Requests a second of an open load, which decides how long they wait; 0 for what asks as fast as it is answered."""
+    """Requests a second of an open load, which decides how long they wait; 0 where it is what was found."""
     return float(cell.facts["rate"]) if str(cell.key.get("load", "")).startswith("open") else 0.0
 
 
