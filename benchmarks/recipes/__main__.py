@@ -2,9 +2,10 @@
 
     python -m benchmarks.recipes PLANS.toml
 
-The models are those of a file of plans (docs/builds.md), with its pictures: `calibration` gives ranges, or else some that
-are taken from `evaluation`, which judges by the rest. A model without pictures, such as one with random weights, is timed
-only. Recipes of a model run in turn, round after round, so that a machine that others slow down slows down all of them.
+The models are those of a file of plans (docs/builds.md), with its pictures: `calibration` gives ranges, or else some
+that are taken from `evaluation`, which judges by the rest. A model without pictures, such as one with random weights,
+is timed only. Recipes of a model run in turn, round after round, so that a machine that others slow down slows down all
+of them.
 """
 
 import argparse
