@@ -41,13 +41,16 @@ RESIZED = 248
 def read(path: Path, largest: int) -> list[bytes]:
     """The pictures of a folder or zip, without those of more pixels than `largest`."""
     if path.is_dir():
-        contents = [file.read_bytes() for file in sorted(path.rglob("*.jp*g"))]
+        contents = [file.read_bytes() for file in sorted(path.rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg")]
     else:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.lower().endswith((".jpg", ".jpeg")))
             contents = [archive.read(name) for name in names]
     sizes = [Image.open(io.BytesIO(content)).size for content in contents]
-    return [content for content, (width, height) in zip(contents, sizes, strict=True) if width * height <= largest]
+    found = [content for content, (width, height) in zip(contents, sizes, strict=True) if width * height <= largest]
+    if not found:
+        raise SystemExit(f"{path} has no JPEG of at most {largest} pixels")
+    return found
 
 
 def bare(content: bytes) -> None:

@@ -185,5 +185,5 @@ async def _received(request: Request, until: Arrival) -> InferRequest:
         raise UnsupportedMedia("the body must not be compressed: send it without Content-Encoding")
     body = await read_whole(request, until)
     most = min(services.max_batch_pictures, services.admission.capacity)
-    # In a thread: JSON of megabytes takes long, and others wait for the loop.
+    # In a thread, which lets go of the interpreter between steps, though not inside Python's parser of JSON.
     return await asyncio.to_thread(read_request, body, request.headers.get(TENSOR_HEAD_LENGTH), most)
