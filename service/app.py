@@ -62,10 +62,8 @@ def create_app(settings: Settings, backend: InferenceBackend | None = None, shar
         triton = backend or Tritons(settings.triton_url, outgoing)
         catalog = Catalog(triton, settings.default_model, settings.refresh_seconds, metrics.catalog_faults.inc)
         with Threads(decoders) as threads:
-            decoding, admission = (
-                DecodingMemory(memory.decoding),
-                Admission(settings.max_in_flight, changed=metrics.in_flight_pictures.inc),
-            )
+            decoding = DecodingMemory(memory.decoding)
+            admission = Admission(settings.max_in_flight, changed=metrics.in_flight_pictures.inc)
             preparation = Preparation(threads, decoding, settings.max_image_pixels)
             pipeline = Pipeline(triton, catalog, preparation, metrics)
             app.state.services = Services(
