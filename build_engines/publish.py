@@ -170,7 +170,7 @@ def let_load_as_before(steps: Steps, variant: Variant, entry: str, version: int)
         LoadError: Triton is not there, does not load it, or its answers differ. It stays published.
     """
     plan, folder = steps.plan, steps.plan.repository / entry
-    if max(served(folder)) != version or is_served(plan.load, folder, version):
+    if max(served(folder), default=0) != version or is_served(plan.load, folder, version):
         return ""
     return load_and_check(plan.load, folder, version, _expected(steps, variant))
 

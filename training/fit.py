@@ -36,10 +36,12 @@ def fit(recipe: Recipe, data: Path, folder: Path, *, tensorboard: bool, say: Say
             raise ResumeError(f"{folder} holds a training; choose another --out")
         if tensorboard:
             say("--tensorboard writes nothing: a head has no epochs")
+        run_folder.write_seen(setup.data, folder)
         head = fit_head(setup, default_cache(), say)
         say(_finish(setup, setup.start.classifier.model.state_dict(), [], folder) + f", penalty {head.penalty:g}")
         return
     run = Run(setup, folder, say)
+    run_folder.write_seen(setup.data, folder)
     if run.history:
         say(f"{folder} is gone on with after epoch {len(run.history)}")
     board = _board(folder) if tensorboard else None

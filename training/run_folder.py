@@ -102,6 +102,11 @@ def config(setup: Setup) -> dict[str, Any]:
     }
 
 
+def write_seen(data: Dataset, folder: Path) -> None:
+    """Write seen.txt into `folder`, before the first step: an unfinished run has learnt from its pictures too."""
+    _write(folder / SEEN, "".join(f"{file}\n" for file in sorted(data.known | set(data.train.files))))
+
+
 def write_facts(setup: Setup, metrics: Mapping[str, Any], folder: Path) -> None:
     """Write training.json and the lists of pictures into `folder`."""
     data = setup.data
@@ -113,7 +118,6 @@ def write_facts(setup: Setup, metrics: Mapping[str, Any], folder: Path) -> None:
     _list(data, data.train, folder / LISTS["train"])
     if data.reported:
         _list(data, data.reported[1], folder / LISTS["evaluation"])
-    _write(folder / SEEN, "".join(f"{file}\n" for file in sorted(data.known | set(data.train.files))))
     facts = {
         "register": list(setup.registered),
         "calibration": LISTS["train"],

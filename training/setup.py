@@ -95,13 +95,14 @@ def _read(shelf: Shelf, recipe: Recipe, served: Preprocessing) -> Dataset:
     share = recipe.hold_out
     if share is None and recipe.patience and "val" not in shelf.members:
         share = 0.1 if "test" in shelf.members else None
-    return read(shelf, served, training, Holding(share, recipe.seed, learnt_from(Path(recipe.checkpoint))))
+    return read(shelf, served, training, Holding(share, recipe.seed, _learnt_from(recipe.checkpoint)))
 
 
-def learnt_from(checkpoint: Path) -> frozenset[str]:
+def _learnt_from(checkpoint: str) -> frozenset[str]:
     """SHA-256 of the files that a checkpoint of ours, a run's folder or a file in it, has learnt from; else empty."""
-    seen = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / SEEN
-    return frozenset(seen.read_text(encoding="utf-8").split()) if seen.is_file() else frozenset()
+    path = Path(checkpoint)
+    seen = (path if path.is_dir() else path.parent) / SEEN
+    return frozenset(seen.read_text(encoding="utf-8").split()) if checkpoint and seen.is_file() else frozenset()
 
 
 def _registered(start: Start, plan: Plan) -> tuple[str, ...]:
