@@ -152,8 +152,8 @@ class Settings(BaseModel):
     )
     root_path: Annotated[str, AfterValidator(_path)] = Field(
         default="",
-        description="Path under which a proxy has the gateway, such as `/vision`, which it may strip or not; `/docs` and "
-        "the OpenAPI document then point there.",
+        description="Path under which a proxy has the gateway, such as `/vision`, which it may strip or not; `/docs` "
+        "and the OpenAPI document then point there.",
     )
     playground: bool = Field(
         default=True,
