@@ -11,6 +11,7 @@ from service.admission import Admission
 from service.api.incoming import OPEN_INFERENCE
 from service.catalog import Catalog
 from service.catalog_collector import CatalogCollector
+from service.deadline import Deadline
 from service.errors import Fault
 from service.explanation import Explainer
 from service.inference import Inference
@@ -33,8 +34,8 @@ class RequestContext:
     """Whether it is asked by the Open Inference Protocol, which has an error of its own shape."""
     caller: str | None = None
     """The name of the API key, where keys are asked for."""
-    hurried: bool = False
-    """Whether the caller asked for an answer sooner than the gateway's own deadline."""
+    deadline: Deadline | None = None
+    """When it must be answered, once that is read."""
     code: str | None = None
     """The error's code, once there is one."""
     fault: Fault = Fault.NONE

@@ -188,6 +188,6 @@ def document(error: VitrineError, context: RequestContext) -> JSONResponse:
 
 def _fault_of(error: VitrineError, context: RequestContext) -> Fault:
     """Who asks for an answer sooner than the gateway promises one takes the risk that there is none."""
-    if isinstance(error, DeadlineExceeded) and context.hurried:
+    if isinstance(error, DeadlineExceeded) and context.deadline is not None and context.deadline.hurried:
         return Fault.CALLER
     return error.fault

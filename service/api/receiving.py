@@ -111,17 +111,18 @@ def deadline_of(request: Request) -> Deadline:
         InvalidParameter: what the caller says is no time.
     """
     seconds = services_of(request).deadline_seconds
+    wanted = seconds
     given = request.headers.get(DEADLINE_HEADER)
-    if given is None:
-        return Deadline.after(seconds)
-    try:
-        wanted = float(given)
-    except ValueError:
-        wanted = 0.0
-    if not wanted > 0:
-        raise InvalidParameter(f"{DEADLINE_HEADER} is a number of seconds above 0, such as 0.25")
-    hurried = context_of(request.scope).hurried = wanted < seconds
-    return Deadline.after(min(seconds, wanted), hurried=hurried)
+    if given is not None:
+        try:
+            wanted = float(given)
+        except ValueError:
+            wanted = 0.0
+        if not wanted > 0:
+            raise InvalidParameter(f"{DEADLINE_HEADER} is a number of seconds above 0, such as 0.25")
+    deadline = Deadline.after(min(seconds, wanted), hurried=wanted < seconds)
+    context_of(request.scope).deadline = deadline
+    return deadline
 
 
 async def receive_pictures(
